@@ -1,0 +1,130 @@
+"""The commands of `python -m dev`; each has a target of the same name in the Makefile."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2
+import uvicorn
+from dotenv import load_dotenv
+
+from dev import stores
+from src.config import load_settings
+from src.utils.logging_config import configure_logging
+
+ROOT = Path(__file__).resolve().parents[1]
+Request = tuple[str, str, object]  # method, path, body
+# copier: if example == "none"
+GOOD: Request = ("GET", "/health/ready", None)
+BAD: Request = ("GET", "/no-such-path", None)
+# copier: endif
+# copier: if example == "decisions"
+APPLICATION = {
+    "checking_account": "none",
+    "duration_months": 24,
+    "credit_history": "paid_so_far",
+    "purpose": "used_car",
+    "amount": 3500,
+    "savings": "below_500",
+    "employment": "below_7_years",
+    "installment_rate": 2,
+}
+GOOD: Request = ("POST", "/decisions", APPLICATION)
+BAD: Request = ("POST", "/decisions", APPLICATION | {"amount": -1, "purpose": "yacht"})
+# copier: endif
+
+
+def run(program: str, *arguments: str) -> None:
+    """Run a program of the project's environment; if it fails, end with its exit code."""
+    command = [str(Path(sys.executable).with_name(program)), *arguments]
+    if code := subprocess.run(command, check=False, cwd=ROOT).returncode:
+        sys.exit(code)
+
+
+def dev() -> None:
+    """Run the service, reloading, on stores of its own."""
+    os.environ.setdefault("LOG_FORMAT", "console")
+    with stores.running(stores.OWN) as urls:
+        os.environ |= urls
+        settings = load_settings()
+        configure_logging(settings.log_level, settings.log_format)
+        # copier: if "postgres" in stores
+        postgres = settings.database_url.get_secret_value().hosts()[0]
+        print(
+            f"PostgreSQL: {postgres['host']}:{postgres['port']}{', its own, in .dev/' if 'DATABASE_URL' in urls else ''}"
+        )
+        migrate()
+        # copier: endif
+        # copier: if "redis" in stores
+        redis = settings.redis_url.get_secret_value()
+        own = ", its own, in .dev/" if "REDIS_URL" in urls else ""
+        print(f"Redis:      {redis.host}:{redis.port}{own}")
+        # copier: endif
+        print(f"Service:    http://{settings.host}:{settings.port} (/docs describes it; Ctrl-C ends it)", flush=True)
+        host, port = settings.host, settings.port
+        uvicorn.run("src.main:app", host=host, port=port, reload=True, reload_dirs=["src"], log_config=None)
+
+
+def test(*arguments: str) -> None:
+    """Run the tests, on real stores; takes what pytest takes."""
+    run("pytest", *(arguments or ("--cov",)))
+
+
+def lint() -> None:
+    """Check format, rules, types and imports."""
+    run("ruff", "format", "--check", ".")
+    run("ruff", "check", ".")
+    run("mypy")
+    run("lint-imports")
+    run("python", "-m", "dev.house_rules", "src")
+
+
+def fmt() -> None:
+    """Format, and mend what can be mended."""
+    run("ruff", "format", ".")
+    run("ruff", "check", "--fix", ".")
+
+
+# copier: if "postgres" in stores
+def migrate() -> None:
+    """Bring the database to the newest version."""
+    run("alembic", "upgrade", "head")
+
+
+# copier: endif
+def request() -> None:
+    """Send a good request to the running service."""
+    _send(*GOOD)
+
+
+def bad_request() -> None:
+    """Send a request that is not valid."""
+    _send(*BAD)
+
+
+def _send(method: str, path: str, body: object) -> None:
+    settings = load_settings()
+    url = f"http://{settings.host}:{settings.port}{path}"
+    try:
+        response = httpx2.request(method, url, json=body, timeout=10)
+    except httpx2.TransportError as exc:
+        sys.exit(f"nothing answers on {url} ({type(exc).__name__}); start the service with `make dev`")
+    print(f"{method} {url}\n{response.http_version} {response.status_code} {response.reason_phrase}")
+    for name in ("content-type", "location", settings.request_id_header):
+        if name in response.headers:
+            print(f"{name.lower()}: {response.headers[name]}")
+    print(f"\n{response.text}")
+
+
+COMMANDS = {"dev": dev, "test": test, "lint": lint, "format": fmt, "request": request, "bad-request": bad_request}
+# copier: if "postgres" in stores
+COMMANDS["migrate"] = migrate
+# copier: endif
+
+if __name__ == "__main__":
+    load_dotenv(ROOT / ".env")
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name not in COMMANDS:
+        sys.exit(f"usage: python -m dev {'|'.join(COMMANDS)}")
+    COMMANDS[name](*sys.argv[2:])

@@ -1,0 +1,107 @@
+"""The handlers: every error becomes one record and one answer."""
+
+# copier: if false
+# fmt: off
+# isort: off
+# copier: endif
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
+from fastapi.utils import is_body_allowed_for_status_code
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, HTTPConnection
+from starlette.responses import Response
+from starlette.types import Scope
+from starlette.websockets import WebSocketDisconnect
+
+# copier: if error_format == "message"
+from src.api.message import MEDIA_TYPE, body_of
+# copier: endif
+# copier: if error_format == "problem"
+from src.api.problem import MEDIA_TYPE, body_of
+# copier: endif
+from src.utils.errors import APIError, RequestTooLargeError
+from src.utils.logging_config import SECRET, current, mask, report, to_json
+from src.utils.tracebacks import invalid_values
+# copier: if false
+# isort: on
+# fmt: on
+# copier: endif
+
+TOO_LATE = ("Caught handled exception, but response already started.",)  # Starlette's words
+NO_RESPONSE = ("No response returned.",)  # Starlette's, when the client has left
+HANDLED = RequestValidationError, WebSocketRequestValidationError, APIError, HTTPException, Exception
+SECRET_PAIR = re.compile(rf"""({SECRET.pattern})([\w.-]*["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|[^\s,;&}}]+)""", re.I)
+Verdict = tuple[int, int, Any, Mapping[str, str] | None, BaseException]
+
+
+def judge(exc: BaseException) -> Verdict:
+    """Return the level (0: not told), status, public text and headers an error deserves, and whom to blame."""
+    cause, trail = exc.__cause__, current.get()
+    match exc:
+        case RequestValidationError() | WebSocketRequestValidationError():
+            return logging.WARNING, 422, None, None, exc
+        case APIError():
+            level = logging.WARNING if isinstance(exc, RequestTooLargeError) else exc.level
+            return level, exc.status_code, exc.detail if exc.status_code < 500 else None, exc.headers, exc
+        case HTTPException() if isinstance(cause, APIError | ClientDisconnect):  # raised as the body was read
+            return judge(cause)
+        case HTTPException():  # with another cause: FastAPI could not read the body
+            level = logging.ERROR if exc.status_code >= 500 else logging.WARNING if cause else logging.NOTSET
+            return level, exc.status_code, exc.detail, exc.headers, exc
+        case BaseExceptionGroup():
+            return max(map(judge, exc.exceptions), key=lambda verdict: verdict[:2])
+        case RuntimeError() if exc.args == TOO_LATE and cause:
+            return max(judge(cause)[0], logging.ERROR), *judge(cause)[1:]
+        case RuntimeError() if exc.args == NO_RESPONSE and trail and trail.left:
+            return logging.NOTSET, 499, None, None, exc
+        case ClientDisconnect() | WebSocketDisconnect():
+            return logging.NOTSET, 499, None, None, exc
+    return logging.CRITICAL, 500, None, None, exc  # the guardian: a bug, or an own error yet to be defined
+
+
+def install(app: Starlette) -> None:
+    """Handle the errors of an application, and of those mounted in it, where they have no handler of their own."""
+    for kind in HANDLED:
+        if getattr(app.exception_handlers.get(kind), "__module__", "fastapi").startswith("fastapi"):
+            app.exception_handlers[kind] = handle
+    for route in app.routes:
+        if isinstance(mounted := getattr(route, "app", None), Starlette):
+            install(mounted)
+
+
+async def handle(connection: HTTPConnection, exc: Exception) -> Response:
+    """Answer an error; one on a WebSocket is left to the guard, which knows how far it has come."""
+    if connection.scope["type"] == "websocket":
+        raise exc
+    return answer(connection.scope, exc)
+
+
+def answer(scope: Scope, exc: BaseException) -> Response:
+    """Report an error, unless that was done, and return the response to it."""
+    level, status, detail, headers, blamed = judge(exc)
+    errors, trail = invalid_values(blamed) if status == 422 else [], current.get()
+    if level:
+        facts = {"error": type(blamed).__qualname__, "status": status}
+        facts |= {"method": scope.get("method", "WEBSOCKET"), "path": scope["path"][:500]}
+        if errors:
+            facts |= {"errors": errors[:5], "body": _shown(getattr(blamed, "body", None))}
+        several = isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) > 1
+        report(exc if several else blamed, level, "request is not valid" if errors else "", **facts)
+    if trail:
+        trail.tell(exc)
+    if not is_body_allowed_for_status_code(status):
+        return Response(status_code=status, headers=headers)
+    body = body_of(status, detail, trail.correlation_id if trail else None, errors)
+    return Response(to_json(body), status, headers, MEDIA_TYPE)
+
+
+def _shown(body: Any) -> str:
+    """Return as much of a request's body as a record holds, 1,500 bytes, without secrets."""
+    text = body[:3_000] if isinstance(body, str) else to_json(mask(body)).decode()
+    text = "".join(char if char.isprintable() else " " for char in SECRET_PAIR.sub(r"\1\2***", text))
+    return text.encode()[:1_500].decode(errors="ignore")

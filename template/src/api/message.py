@@ -1,0 +1,12 @@
+"""The bodies of errors: a plain message."""
+
+from http import HTTPStatus
+from typing import Any
+
+MEDIA_TYPE = "application/json"
+PHRASES = {status.value: status.phrase for status in HTTPStatus if status < HTTPStatus.INTERNAL_SERVER_ERROR}
+
+
+def body_of(status: int, detail: Any, correlation_id: str | None, errors: list[Any]) -> dict[str, Any]:  # noqa: ARG001
+    """Return a body; `detail` is what the client may read, `errors` what is wrong with the request."""
+    return {"detail": errors} if errors else {"message": detail or PHRASES.get(status, "Internal server error")}

@@ -1,0 +1,15 @@
+"""The bodies of errors: problem details (RFC 9457)."""
+
+from http import HTTPStatus
+from typing import Any
+
+MEDIA_TYPE = "application/problem+json"
+TITLES = {status.value: status.phrase for status in HTTPStatus}
+TITLES |= {413: "Content Too Large", 422: "Unprocessable Content"}  # Python has renamed these two
+
+
+def body_of(status: int, detail: Any, correlation_id: str | None, errors: list[Any]) -> dict[str, Any]:
+    """Return a body; `detail` is what the client may read, `errors` what is wrong with the request."""
+    optional = {"detail": detail, "errors": errors}
+    body = {"type": "about:blank", "title": TITLES.get(status, "Error"), "status": status}
+    return body | {"correlation_id": correlation_id} | {name: fact for name, fact in optional.items() if fact}

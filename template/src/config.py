@@ -1,0 +1,79 @@
+"""The settings: read from the environment and `.env`, checked once, when the service starts."""
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PositiveInt,
+    PostgresDsn,
+    RedisDsn,
+    Secret,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from src.utils.tracebacks import invalid_values
+
+ROOT = Path(__file__).resolve().parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+ABOUT = PYPROJECT["tool"]["service"] | {key: PYPROJECT["project"][key] for key in ("description", "version")}
+STARTUP_FAILURE = 3  # the exit code at which uvicorn's supervisor gives up instead of trying again
+Lower = BeforeValidator(lambda value: str(value).lower())
+Seconds = Annotated[float, Field(gt=0, le=60)]
+
+
+class Settings(BaseSettings):
+    """What differs between the places where the service runs."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    workers: PositiveInt = 1
+    shutdown_timeout: PositiveInt = 10  # seconds
+    environment: Annotated[Literal["development", "production"], Lower] = "development"
+    log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], Lower] = "info"
+    log_format: Annotated[Literal["console", "json"], Lower] = "json"
+    request_id_header: str = Field(default="X-Request-ID", pattern=r"^[A-Za-z0-9-]+$")
+    cors_origins: list[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")]] = []
+    max_body_size: PositiveInt = 1_000_000  # bytes
+    # copier: if "postgres" in stores
+    database_url: Secret[PostgresDsn] = Secret(PostgresDsn("postgresql://app:change-me@127.0.0.1:5432/app"))
+    database_pool_size: PositiveInt = 10
+    database_timeout: Seconds = 2
+    # copier: endif
+    # copier: if "redis" in stores
+    redis_url: Secret[RedisDsn] = Secret(RedisDsn("redis://127.0.0.1:6379/0"))
+    redis_pool_size: PositiveInt = 50
+    redis_timeout: Seconds = 1
+    redis_prefix: str = ""
+    # copier: endif
+    # copier: if example == "decisions"
+    model_path: Path = ROOT / "src" / "models" / "credit_score.json"
+    features_ttl: PositiveInt = 3600  # seconds
+    # copier: endif
+
+    @model_validator(mode="after")
+    def _refuse_placeholders(self) -> Self:
+        for name, value in self if self.environment == "production" else ():
+            if isinstance(value, Secret) and re.search(
+                r":(change-?me|password|postgres|secret)@", str(value.get_secret_value())
+            ):
+                raise ValueError(f"{name.upper()} holds a placeholder instead of a password")
+        return self
+
+
+def load_settings() -> Settings:
+    """Return the settings; a wrong one ends the process with one line that names it."""
+    try:
+        return Settings()
+    except (ValidationError, SettingsError) as exc:
+        reasons = [": ".join([*map(str, e["loc"][:1]), e["msg"]]) for e in invalid_values(exc)] or [str(exc)]
+    sys.stderr.write(f"wrong settings: {'; '.join(reasons)}\n")
+    raise SystemExit(STARTUP_FAILURE)

@@ -1,0 +1,51 @@
+"""The connection to PostgreSQL: opened when first used, pooled, every wait bounded."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+from pydantic import PostgresDsn
+
+from src.utils.errors import APIError, PostgresConnectionError, PostgresConnectionNotAliveError, StoreRefusedError
+
+UNAVAILABLE = (asyncpg.PostgresConnectionError, asyncpg.InsufficientResourcesError, asyncpg.OperatorInterventionError)
+
+
+class PostgresConnector:
+    """A pool of connections; `timeout`, in seconds, bounds the wait for one, for its opening, for a statement."""
+
+    def __init__(self, url: PostgresDsn, size: int, timeout: float) -> None:
+        self._pool = asyncpg.create_pool(str(url), min_size=0, max_size=size, timeout=timeout, command_timeout=timeout)
+        self._timeout, host = timeout, url.hosts()[0]
+        self._address = (url.path or "/")[1:], host["username"] or "", host["host"] or "", host["port"] or 5432
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        """Lend a connection; raises PostgresConnectionError, and StoreRefusedError for what the server refuses."""
+        try:
+            await self._pool  # is opened the first time, without a connection
+            connection = await self._pool.acquire(timeout=self._timeout)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+            raise PostgresConnectionError(*self._address) from exc
+        try:
+            yield connection
+        except (TimeoutError, *UNAVAILABLE) as exc:
+            connection.terminate()  # it may hang, so it is not asked to close
+            raise PostgresConnectionError(*self._address) from exc
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+            raise StoreRefusedError("postgres", type(exc).__name__) from exc
+        finally:
+            await self._pool.release(connection)
+
+    async def is_alive(self) -> None:
+        """Ask for a sign of life; raises PostgresConnectionNotAliveError."""
+        try:
+            async with self.connection() as connection:
+                await connection.execute("SELECT 1")
+        except APIError as exc:
+            raise PostgresConnectionNotAliveError(*self._address) from exc.__cause__
+
+    async def aclose(self) -> None:
+        """Close all connections, busy or not."""
+        self._pool.terminate()

@@ -1,0 +1,107 @@
+"""The only place that builds, wires and closes; everything else is handed what it needs."""
+
+# copier: if false
+# fmt: off
+# isort: off
+# copier: endif
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
+
+from src.api import error_handlers, health
+# copier: if example == "decisions"
+from src.api.decisions import router as decisions_router
+from src.clients.decisions import DecisionRepository
+# copier: endif
+# copier: if example == "decisions"
+from src.clients.redis import BaseRedisClient
+# copier: endif
+from src.config import ABOUT, Settings, load_settings
+# copier: if "postgres" in stores
+from src.connectors.postgres import PostgresConnector
+# copier: endif
+# copier: if "redis" in stores
+from src.connectors.redis import RedisConnector
+# copier: endif
+from src.middleware.guard import Guard, guarded_life
+# copier: if example == "decisions"
+from src.models.credit_score import Scorecard
+from src.services.decisions import DecisionService
+# copier: endif
+from src.services.readiness import Readiness
+from src.utils.logging_config import configure_logging
+# copier: if false
+# isort: on
+# fmt: on
+# copier: endif
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Open what the service needs, and close it when it stops."""
+    state, settings = app.state, app.state.settings
+    async with guarded_life(), aclosing(Readiness()) as readiness:
+        state.readiness = readiness
+        # copier: if "postgres" in stores
+        dsn = settings.database_url.get_secret_value()
+        state.postgres = PostgresConnector(dsn, settings.database_pool_size, settings.database_timeout)
+        readiness.stores["postgres"] = state.postgres
+        # copier: endif
+        # copier: if "redis" in stores
+        url = settings.redis_url.get_secret_value()
+        state.redis = RedisConnector(url, settings.redis_pool_size, settings.redis_timeout)
+        readiness.stores["redis"] = state.redis
+        # copier: endif
+        await readiness.check()
+        # copier: if example == "decisions"
+        model, cache = Scorecard.load(settings.model_path), BaseRedisClient(state.redis, settings.redis_prefix)
+        state.decisions = DecisionService(model, cache, DecisionRepository(state.postgres), settings.features_ttl)
+        # copier: endif
+        yield
+
+
+class GuardedAPI(FastAPI):
+    """An application with the guard around Starlette's layers, and CORS between them."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Put the guard outside, so that whatever goes wrong is answered, told once, and readable by a browser."""
+        settings: Settings = self.state.settings
+        error_handlers.install(self)
+
+        def with_cors(app: ASGIApp) -> ASGIApp:
+            origins, header = settings.cors_origins, settings.request_id_header
+            return CORSMiddleware(app, origins, ["*"], ["*"], expose_headers=[header]) if origins else app
+
+        return Guard(with_cors(super().build_middleware_stack()), settings, error_handlers.answer, with_cors)
+
+
+def create_app() -> FastAPI:
+    """Build the application."""
+    settings = load_settings()
+    configure_logging(settings.log_level, settings.log_format)
+    app = GuardedAPI(lifespan=lifespan, telemetry={"tracing": False, "metrics": False, "logs": False}, **ABOUT)
+    app.state.settings = settings
+    app.include_router(health.router)
+    # copier: if example == "decisions"
+    app.include_router(decisions_router)
+    # copier: endif
+    return app
+
+
+app = create_app()
+
+if __name__ == "__main__":
+    settings: Settings = app.state.settings
+    uvicorn.run(
+        app if settings.workers == 1 else "src.main:app",
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        timeout_graceful_shutdown=settings.shutdown_timeout,
+        log_config=None,
+        access_log=False,
+    )

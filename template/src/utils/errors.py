@@ -1,0 +1,99 @@
+"""Every error this service raises on purpose; whatever else goes wrong is unexpected: 500 and CRITICAL."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, is_dataclass
+from types import MappingProxyType
+
+
+class APIError(Exception):
+    """Something that this service knows can go wrong."""
+
+    status_code = 500  # from 500 on it is an ERROR with a traceback; below, an answer, told as INFO
+    detail: str | None = None  # what the client may read, below 500 only
+    headers: Mapping[str, str] | None = None
+
+    def __str__(self) -> str:
+        """Say what happened: the docstring of the class, and the facts."""
+        facts = [f"{name}={value!r}" for name, value in vars(self).items()]
+        return " ".join([str(self.__doc__), *facts]) if is_dataclass(self) else super().__str__() or str(self.__doc__)
+
+    @property
+    def level(self) -> int:
+        """The level of its record."""
+        return logging.ERROR if self.status_code >= 500 else logging.INFO
+
+
+class RequestTooLargeError(APIError):
+    """The body is larger than allowed."""
+
+    status_code = 413
+    detail = "The body is too large."
+    level = logging.WARNING
+
+
+class UnavailableError(APIError):
+    """The service cannot answer now, but may soon."""
+
+    status_code = 503
+    headers = MappingProxyType({"Retry-After": "5"})
+
+
+# copier: if "postgres" in stores
+@dataclass(eq=False)
+class PostgresConnectionError(UnavailableError):
+    """Unable to connect to PostgreSQL, or to hold the connection."""
+
+    database: str
+    user: str
+    host: str
+    port: int
+
+
+class PostgresConnectionNotAliveError(PostgresConnectionError):
+    """The connection to PostgreSQL is not alive."""
+
+
+# copier: endif
+# copier: if "redis" in stores
+@dataclass(eq=False)
+class RedisConnectionError(UnavailableError):
+    """Unable to connect to Redis, or to hold the connection."""
+
+    host: str
+    port: int
+
+
+class RedisConnectionNotAliveError(RedisConnectionError):
+    """The connection to Redis is not alive."""
+
+
+# copier: endif
+# copier: if stores
+@dataclass(eq=False)
+class StoreRefusedError(APIError):
+    """A store has refused what was asked of it."""
+
+    store: str
+    reason: str
+
+
+# copier: endif
+# copier: if example == "decisions"
+@dataclass(eq=False)
+class CreditScoringModelNotFoundError(APIError):
+    """Unable to find a credit scoring model."""
+
+    path: object
+
+
+@dataclass(eq=False)
+class DecisionNotFoundError(APIError):
+    """There is no such decision."""
+
+    decision_id: object
+    status_code = 404
+    detail = "There is no decision with this id."
+
+
+# copier: endif

@@ -1,0 +1,169 @@
+"""One form for every record, and one record for every failure, whoever logs it."""
+
+import json
+import logging
+import os
+import re
+import sys
+import threading
+import time
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+import orjson
+
+from src.utils.errors import APIError
+from src.utils.tracebacks import format_exception
+
+SECRET = re.compile(
+    r"passw|passphrase|pwd|secret|token|api_?-?key|private_?-?key|authorization|cookie|credential", re.I
+)
+URL_PASSWORD = re.compile(r"(://[^\s/:@]*:)\S+(?=@)")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
+COLORS = {"DEBUG": 36, "INFO": 32, "WARNING": 33, "ERROR": 31, "CRITICAL": 35}
+ECHO = re.compile(r"Application startup failed|ASGI callable returned without completing handshake|%s - .WebSocket")
+errors, access = logging.getLogger("errors"), logging.getLogger("access")
+
+
+class Trail:
+    """What belongs to one request in the log: its id, the failures told, and whether the client has left."""
+
+    __slots__ = ("correlation_id", "left", "told")
+
+    def __init__(self, correlation_id: str | None) -> None:
+        self.correlation_id, self.left = correlation_id, False
+        self.told: list[BaseException] = []
+
+    def tell(self, exc: BaseException) -> bool:
+        """Note that a failure is told; return whether it is news: neither it nor a cause of it was told before."""
+        link: BaseException | None = exc
+        while link is not None and not any(link is told for told in self.told):
+            link = link.__cause__
+        self.told.append(exc)
+        return link is None
+
+
+current: ContextVar[Trail | None] = ContextVar("trail", default=None)
+
+
+def once(record: logging.LogRecord) -> bool:
+    """Tell whether a record is news: a filter that keeps server and libraries from telling a failure again."""
+    exc, trail = record.exc_info and record.exc_info[1], current.get()
+    if record.name == "uvicorn.error" and ECHO.match(str(record.msg)):
+        return False
+    return not exc or trail is None or record.name == errors.name or trail.tell(exc)
+
+
+def report(exc: BaseException, level: int = 0, message: str = "", **fields: object) -> None:
+    """Log a failure once: with its facts, from ERROR on with its traceback, CRITICAL if it is no own error."""
+    trail, own = current.get(), exc if isinstance(exc, APIError) else None
+    if trail is None or trail.tell(exc):
+        level = level or (own.level if own else logging.CRITICAL)
+        fields = {"error": type(exc).__qualname__} | fields | (vars(own) if own else {})
+        extra = {f"{name}_" if name in STANDARD else name: value for name, value in fields.items()}
+        message = message or (str(own) if own else "unexpected error")
+        errors.log(level, message, exc_info=exc if level >= logging.ERROR else None, extra=extra)
+
+
+def mask(value: Any, limit: int = 2_000, depth: int = 6) -> Any:
+    """Return a value without what is secret by name or in a URL, cut to a size that someone would read."""
+    if isinstance(value, str):
+        value = value if len(value) <= limit else f"{value[:limit]}… ({len(value) - limit} more)"
+        return URL_PASSWORD.sub(r"\1***", value) if "://" in value else value
+    if isinstance(value, dict) and depth:
+        items = ((str(name)[:100], item) for name, item in islice(value.items(), 50))
+        return {name: "***" if SECRET.search(name) else mask(item, limit, depth - 1) for name, item in items}
+    if isinstance(value, list | tuple | set) and depth:
+        return [mask(item, limit, depth - 1) for item in islice(value, 50)]
+    return value if value is None or isinstance(value, bool | int | float) else mask(str(value), limit)
+
+
+def to_json(value: Any) -> bytes:
+    """Return a value as JSON, whatever it holds."""
+    try:
+        return orjson.dumps(value, default=str)
+    except TypeError:  # a lone surrogate or a huge number
+        return json.dumps(value, default=repr).encode()
+
+
+def head_of(name: str, level: str, message: str, created: float) -> dict[str, Any]:
+    """Return the fields that every record begins with; `created` is in seconds since the epoch."""
+    trail, moment = current.get(), datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds")
+    head = {"timestamp": f"{moment[:23]}Z", "level": level, "logger": name, "message": message}
+    return head | {"correlation_id": trail.correlation_id if trail else None}
+
+
+class LineHandler(logging.Handler):
+    """Writes each record to stdout in one piece; tells once, on stderr, if it cannot."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self.json, self._broken = form == "json", False
+        self._color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        self.addFilter(once)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        try:
+            extra = {name: value for name, value in vars(record).items() if name not in STANDARD}
+            head = head_of(record.name, record.levelname, mask(record.getMessage()), record.created)
+            fields = {**head, **mask(extra), **head}
+            if record.exc_info and record.exc_info[1]:
+                fields["exception"] = mask(format_exception(record.exc_info[1]).rstrip(), 16_000)
+            self.write(to_json(fields) + b"\n" if self.json else self._console(fields))
+        except Exception as exc:  # noqa: BLE001 - logging must not break what it tells of
+            self._complain(exc)
+
+    def write(self, line: bytes) -> None:
+        """Write a line, past the buffers of `print` in which it could be lost."""
+        try:
+            while line:
+                line = line[os.write(1, line) :]
+            self._broken = False
+        except OSError as exc:
+            self._complain(exc)
+
+    def _complain(self, exc: Exception) -> None:
+        if not self._broken and sys.stderr:
+            sys.stderr.write(f"logging failed, records are lost: {exc!r}\n")
+        self._broken = True
+
+    def _console(self, fields: dict[str, Any]) -> bytes:
+        trace, level = fields.pop("exception", ""), fields["level"]
+        facts = "".join(f" {name}={value}" for name, value in list(fields.items())[4:] if value is not None)
+        text = CONTROL.sub(lambda found: repr(found[0])[1:-1], f"{fields['logger']}: {fields['message']} {facts}")
+        head = f"\x1b[{COLORS.get(level, 0)}m{level:8}\x1b[0m" if self._color else f"{level:8}"
+        block = "".join(f"\n    {line}" for line in trace.splitlines())
+        return f"{fields['timestamp'][11:23]} {head} {text}{block}\n".encode(errors="backslashreplace")
+
+
+def log_access(scope: Any, status: int, began: float) -> None:
+    """Write the line of a request, past `logging` where nobody but our handler listens."""
+    client, route = scope.get("client"), scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
+    path: str | None = getattr(route, "path", None)  # the template, without the prefix of a mount
+    mount = scope["root_path"].removeprefix(scope["app_root_path"]) if "app_root_path" in scope else ""
+    fields = {"method": scope.get("method", "WEBSOCKET"), "path": scope["path"][:500]}
+    fields |= {"route": path if path in (None, mount) else f"{mount}{path}", "status": status}
+    fields |= {"duration_ms": round((time.perf_counter() - began) * 1000, 2), "client": client and client[0]}
+    handler = logging.root.handlers[0] if len(logging.root.handlers) == 1 and not access.handlers else None
+    if not isinstance(handler, LineHandler) or not handler.json:
+        access.info("request", extra=fields)
+    elif access.isEnabledFor(logging.INFO):
+        handler.write(to_json(head_of("access", "INFO", "request", time.time()) | fields) + b"\n")
+
+
+def configure_logging(level: str, form: str) -> None:
+    """Send all records to stdout, as `json` or for a `console`, however the service is started."""
+    root = logging.root
+    root.handlers = [h for h in root.handlers if type(h) not in (LineHandler, logging.StreamHandler)]
+    root.addHandler(LineHandler(form))
+    root.setLevel(level.upper())
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = name != "uvicorn.access"  # the guard writes those
+    logging.captureWarnings(True)
+    sys.excepthook = lambda _, exc, __: report(exc, message="uncaught exception")
+    threading.excepthook = lambda args: report(args.exc_value or args.exc_type(), message="a thread died")
