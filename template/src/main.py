@@ -6,6 +6,7 @@
 # copier: endif
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -83,7 +84,8 @@ def create_app() -> FastAPI:
     """Build the application."""
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
-    app = GuardedAPI(lifespan=lifespan, telemetry={"tracing": False, "metrics": False, "logs": False}, **ABOUT)
+    quiet: Any = {"tracing": False, "metrics": False, "logs": False}
+    app = GuardedAPI(lifespan=lifespan, responses=error_handlers.RESPONSES, telemetry=quiet, **ABOUT)
     app.state.settings = settings
     app.include_router(health.router)
     # copier: if example == "decisions"

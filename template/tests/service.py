@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 Record = dict[str, Any]
@@ -30,12 +31,14 @@ class Service:
 
     def __init__(self, process: subprocess.Popen[str], url: str) -> None:
         self.process, self.url = process, url
+        self.client = httpx2.Client(base_url=url, timeout=30, limits=httpx2.Limits(max_connections=None))
         self.lines: list[str] = []
         self.errors: list[str] = []
         self._news = threading.Condition()
         self._readers = [
             threading.Thread(target=self._read, args=(stream, lines), daemon=True)
             for stream, lines in ((process.stdout, self.lines), (process.stderr, self.errors))
+            if stream is not None
         ]
         for reader in self._readers:
             reader.start()
@@ -75,16 +78,25 @@ class Service:
         return self.request("GET", path, **options)
 
     def request(self, method: str, path: str, **options: Any) -> httpx2.Response:
-        """Send a request on a connection of its own."""
-        return httpx2.request(method, self.url + path, timeout=30, **options)
+        """Send a request."""
+        return self.client.request(method, path, **options)
+
+    def wait_for_end(self) -> int:
+        """Return the exit code of a process that ends by itself."""
+        self.process.wait(timeout=30)
+        return self.stop()
 
     def stop(self, sent: signal.Signals = signal.SIGTERM) -> int:
         """End the process and return its exit code, after all that it wrote was read."""
+        self.client.close()
         if self.process.poll() is None:
             self.process.send_signal(sent)
         code = self.process.wait(timeout=30)
         for reader in self._readers:
             reader.join(timeout=10)
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
         return code
 
 
@@ -106,28 +118,33 @@ def free_port() -> int:
         return port
 
 
-def launch(*command: str, cwd: Path = ROOT, **env: str) -> Service:
+def launch(
+    *command: str, cwd: Path = ROOT, stdout: int = subprocess.PIPE, env: dict[str, str] | None = None
+) -> Service:
     """Start a command of the service without waiting for it to be ready."""
     port = free_port()
-    environment = {**os.environ, "PORT": str(port), "HOST": "127.0.0.1", "LOG_FORMAT": "json", **env}
+    environment = {**os.environ, "PORT": str(port), "HOST": "127.0.0.1", "LOG_FORMAT": "json", **(env or {})}
     arguments = [sys.executable, *(argument.replace("PORT", str(port)) for argument in command)]
-    pipe = subprocess.PIPE
-    process = subprocess.Popen(arguments, cwd=cwd, env=environment, stdout=pipe, stderr=pipe, text=True)
+    process = subprocess.Popen(
+        arguments, cwd=cwd, env=environment, stdout=stdout, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    )
     return Service(process, f"http://127.0.0.1:{port}")
 
 
 @contextlib.contextmanager
-def running(*command: str, cwd: Path = ROOT, **env: str) -> Iterator[Service]:
+def running(
+    *command: str, cwd: Path = ROOT, stdout: int = subprocess.PIPE, env: dict[str, str] | None = None
+) -> Iterator[Service]:
     """Run the service, by default in production form, until the end of the block."""
-    service = launch(*(command or ("-m", "src.main")), cwd=cwd, **env)
+    service = launch(*(command or ("-m", "src.main")), cwd=cwd, stdout=stdout, env=env)
     try:
         deadline = time.monotonic() + 20
         while True:
             with contextlib.suppress(httpx2.TransportError):
                 service.get("/health/live")
                 break
-            died = service.process.poll() is not None
-            assert not died and time.monotonic() < deadline, "".join(service.lines + service.errors)
+            if service.process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail("".join(service.lines + service.errors))
             time.sleep(0.05)
         yield service
     finally:

@@ -19,13 +19,13 @@ from starlette.types import Scope
 from starlette.websockets import WebSocketDisconnect
 
 # copier: if error_format == "message"
-from src.api.message import MEDIA_TYPE, body_of
+from src.api import message as bodies
 # copier: endif
 # copier: if error_format == "problem"
-from src.api.problem import MEDIA_TYPE, body_of
+from src.api import problem as bodies
 # copier: endif
 from src.utils.errors import APIError, RequestTooLargeError
-from src.utils.logging_config import SECRET, current, mask, report, to_json
+from src.utils.logging_config import SECRET, current, mask, place_of, report, to_json
 from src.utils.tracebacks import invalid_values
 # copier: if false
 # isort: on
@@ -36,6 +36,10 @@ TOO_LATE = ("Caught handled exception, but response already started.",)  # Starl
 NO_RESPONSE = ("No response returned.",)  # Starlette's, when the client has left
 HANDLED = RequestValidationError, WebSocketRequestValidationError, APIError, HTTPException, Exception
 SECRET_PAIR = re.compile(rf"""({SECRET.pattern})([\w.-]*["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|[^\s,;&}}]+)""", re.I)
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    "default": {"description": "Error", "content": {bodies.MEDIA_TYPE: {"schema": bodies.SCHEMA}}},
+    422: {"description": "Invalid request", "content": {bodies.MEDIA_TYPE: {"schema": bodies.INVALID}}},
+}
 Verdict = tuple[int, int, Any, Mapping[str, str] | None, BaseException]
 
 
@@ -86,8 +90,7 @@ def answer(scope: Scope, exc: BaseException) -> Response:
     level, status, detail, headers, blamed = judge(exc)
     errors, trail = invalid_values(blamed) if status == 422 else [], current.get()
     if level:
-        facts = {"error": type(blamed).__qualname__, "status": status}
-        facts |= {"method": scope.get("method", "WEBSOCKET"), "path": scope["path"][:500]}
+        facts = {"error": type(blamed).__qualname__, "status": status, **place_of(scope)}
         if errors:
             facts |= {"errors": errors[:5], "body": _shown(getattr(blamed, "body", None))}
         several = isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) > 1
@@ -96,8 +99,8 @@ def answer(scope: Scope, exc: BaseException) -> Response:
         trail.tell(exc)
     if not is_body_allowed_for_status_code(status):
         return Response(status_code=status, headers=headers)
-    body = body_of(status, detail, trail.correlation_id if trail else None, errors)
-    return Response(to_json(body), status, headers, MEDIA_TYPE)
+    body = bodies.body_of(status, detail, trail.correlation_id if trail else None, errors)
+    return Response(to_json(body), status, headers, bodies.MEDIA_TYPE)
 
 
 def _shown(body: Any) -> str:

@@ -5,6 +5,10 @@ from typing import Any
 
 MEDIA_TYPE = "application/json"
 PHRASES = {status.value: status.phrase for status in HTTPStatus if status < HTTPStatus.INTERNAL_SERVER_ERROR}
+TEXT = {"type": "string"}
+REASON = {"type": "object", "properties": {"loc": {"type": "array"}, "type": TEXT, "msg": TEXT}}
+SCHEMA = {"type": "object", "properties": {"message": {}}, "required": ["message"]}
+INVALID = {"type": "object", "properties": {"detail": {"type": "array", "items": REASON}}, "required": ["detail"]}
 
 
 def body_of(status: int, detail: Any, correlation_id: str | None, errors: list[Any]) -> dict[str, Any]:  # noqa: ARG001

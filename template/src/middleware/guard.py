@@ -18,6 +18,7 @@ from src.config import Settings
 from src.utils.errors import APIError, RequestTooLargeError, UnavailableError
 from src.utils.logging_config import Trail, current, log_access, report
 
+SWITCHED = 101  # to a WebSocket
 VALID_ID = re.compile(rb"[A-Za-z0-9._:/=+-]{1,128}")
 
 
@@ -61,7 +62,7 @@ class Guard:
             nonlocal done, status
             kind = message["type"]
             if kind.endswith(".start") or kind == "websocket.accept":
-                status = message.get("status", 101)
+                status = message.get("status", SWITCHED)
                 headers = [header for header in message.get("headers", ()) if header[0] != self._header]
                 message["headers"] = [*headers, (self._header, given)]
             elif kind == "websocket.close" and not status:  # a refusal, as an answer that has the id
@@ -82,7 +83,7 @@ class Guard:
         except GeneratorExit:
             raise
         except BaseException as exc:
-            response = self._respond(scope, exc)
+            response = self._respond(scope, trail, exc)
             if not (status or done or trail.left):
                 await self._wrap(response)(scope, receive, guarded_send)
             elif scope["type"] == "websocket" and not (done or trail.left):
@@ -91,13 +92,13 @@ class Guard:
                 raise  # the server cuts the connection, so that the client sees the loss
         finally:
             if not done:
-                log_access(scope, 499 if trail.left else status or 500, began)
+                log_access(scope, 499 if trail.left and status != SWITCHED else status or 500, began)
 
-    def _respond(self, scope: Scope, exc: BaseException) -> Response:
+    def _respond(self, scope: Scope, trail: Trail, exc: BaseException) -> Response:
         task = asyncio.current_task()
         if isinstance(exc, asyncio.CancelledError) and task and task.cancelling():
-            stopped = UnavailableError("The service stops, and the time for open requests is over.")
-            stopped.__cause__, exc = exc, stopped
+            trail.tell(exc)
+            exc = UnavailableError("The service stops, and the time for open requests is over.")
         try:
             return self._answer(scope, exc)
         except Exception as bug:  # noqa: BLE001 - there is nothing behind this

@@ -1,9 +1,11 @@
 """Every error this service raises on purpose; whatever else goes wrong is unexpected: 500 and CRITICAL."""
 
+import copyreg
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass
 from types import MappingProxyType
+from typing import Any
 
 
 class APIError(Exception):
@@ -17,6 +19,10 @@ class APIError(Exception):
         """Say what happened: the docstring of the class, and the facts."""
         facts = [f"{name}={value!r}" for name, value in vars(self).items()]
         return " ".join([str(self.__doc__), *facts]) if is_dataclass(self) else super().__str__() or str(self.__doc__)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be the same in another process, whatever `__init__` takes."""
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
     @property
     def level(self) -> int:

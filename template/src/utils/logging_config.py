@@ -24,7 +24,7 @@ URL_PASSWORD = re.compile(r"(://[^\s/:@]*:)\S+(?=@)")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
 COLORS = {"DEBUG": 36, "INFO": 32, "WARNING": 33, "ERROR": 31, "CRITICAL": 35}
-ECHO = re.compile(r"Application startup failed|ASGI callable returned without completing handshake|%s - .WebSocket")
+ECHO = re.compile(r"Traceback |Application \w+ failed|ASGI callable returned without completing handshake|%s - .WebS")
 errors, access = logging.getLogger("errors"), logging.getLogger("access")
 
 
@@ -140,13 +140,18 @@ class LineHandler(logging.Handler):
         return f"{fields['timestamp'][11:23]} {head} {text}{block}\n".encode(errors="backslashreplace")
 
 
+def place_of(scope: Any) -> dict[str, Any]:
+    """Return where a request went: method, path, and the template of the path that was matched."""
+    route = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
+    path: str | None = getattr(route, "path", None)  # without the prefix of a mount
+    mount = scope["root_path"].removeprefix(scope["app_root_path"]) if "app_root_path" in scope else ""
+    place = {"method": scope.get("method", "WEBSOCKET"), "path": scope["path"][:500]}
+    return place | {"route": path if path in (None, mount) else f"{mount}{path}"}
+
+
 def log_access(scope: Any, status: int, began: float) -> None:
     """Write the line of a request, past `logging` where nobody but our handler listens."""
-    client, route = scope.get("client"), scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
-    path: str | None = getattr(route, "path", None)  # the template, without the prefix of a mount
-    mount = scope["root_path"].removeprefix(scope["app_root_path"]) if "app_root_path" in scope else ""
-    fields = {"method": scope.get("method", "WEBSOCKET"), "path": scope["path"][:500]}
-    fields |= {"route": path if path in (None, mount) else f"{mount}{path}", "status": status}
+    fields, client = place_of(scope) | {"status": status}, scope.get("client")
     fields |= {"duration_ms": round((time.perf_counter() - began) * 1000, 2), "client": client and client[0]}
     handler = logging.root.handlers[0] if len(logging.root.handlers) == 1 and not access.handlers else None
     if not isinstance(handler, LineHandler) or not handler.json:

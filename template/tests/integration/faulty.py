@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import BackgroundTasks, Body, Depends, FastAPI, HTTPException, Request, WebSocket
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, Field, field_validator
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.types import Receive, Scope, Send
 
@@ -61,8 +61,14 @@ class Faulty:
         await self.app(scope, receive, send)
 
 
+def lookup(key: str) -> None:
+    """Fail, as code does that nobody has thought through."""
+    dict[str, None]()[key]
+
+
 async def buggy_handler(request: Request, exc: Exception) -> JSONResponse:
-    return {}["bug"]
+    lookup("bug")
+    return JSONResponse(None)
 
 
 app = create_app()
@@ -75,17 +81,17 @@ app.add_exception_handler(BuggyError, buggy_handler)
 
 @app.get("/crash/async")
 async def crash_async() -> None:
-    secret_of_nobody = 0
-    print(1 / secret_of_nobody)
+    nothing = 0
+    1 / nothing
 
 
 @app.get("/crash/sync")
 def crash_sync() -> None:
-    {}["sync"]
+    lookup("sync")
 
 
 async def crashing() -> None:
-    {}["dependency"]
+    lookup("dependency")
 
 
 @app.get("/crash/dependency", dependencies=[Depends(crashing)])
@@ -93,7 +99,7 @@ async def crash_dependency() -> None: ...
 
 
 async def crashing_early() -> AsyncIterator[None]:
-    {}["early"]
+    lookup("early")
     yield
 
 
@@ -224,11 +230,11 @@ async def http_500() -> None:
 
 async def failing_later() -> None:
     await asyncio.sleep(0)
-    {}["later"]
+    lookup("later")
 
 
 def failing_later_in_thread() -> None:
-    {}["later"]
+    lookup("later")
 
 
 async def failing_later_as_known() -> None:
@@ -255,7 +261,7 @@ async def after_background_own(tasks: BackgroundTasks) -> str:
 
 async def failing_at_the_end() -> AsyncIterator[None]:
     yield
-    {}["end"]
+    lookup("end")
 
 
 @app.get("/after/yield", dependencies=[Depends(failing_at_the_end)])
@@ -267,13 +273,13 @@ async def after_yield() -> str:
 
 
 async def first_chunk() -> AsyncIterator[bytes]:
-    {}["first"]
+    lookup("first")
     yield b""
 
 
 def later_chunk() -> Iterator[bytes]:
     yield b"a" * 100
-    {}["later"]
+    lookup("later")
 
 
 @app.get("/stream/first")
@@ -305,7 +311,7 @@ class Login(BaseModel):
 
     name: str
     password: str = "x"
-    amount: float = 1
+    amount: float = Field(default=1, allow_inf_nan=False)
 
     @field_validator("name")
     @classmethod
@@ -339,13 +345,13 @@ async def body_any(value: Annotated[Any, Body()]) -> None: ...
 
 @app.websocket("/ws/before")
 async def ws_before(websocket: WebSocket) -> None:
-    {}["before"]
+    lookup("before")
 
 
 @app.websocket("/ws/after")
 async def ws_after(websocket: WebSocket) -> None:
     await websocket.accept()
-    {}["after"]
+    lookup("after")
 
 
 @app.websocket("/ws/refused", dependencies=[Depends(only_known)])
@@ -412,7 +418,7 @@ mounted = FastAPI()
 
 @mounted.get("/crash")
 async def mounted_crash() -> None:
-    {}["mounted"]
+    lookup("mounted")
 
 
 @mounted.get("/own")
@@ -422,7 +428,7 @@ async def mounted_own() -> None:
 
 async def passing(request: Request, call_next: Any) -> Any:
     if request.url.path.endswith("/crash-in-middleware"):
-        {}["middleware"]
+        lookup("middleware")
     return await call_next(request)
 
 

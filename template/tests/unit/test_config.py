@@ -1,0 +1,68 @@
+"""The settings are checked before anything else happens."""
+
+import pytest
+
+from src.config import load_settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "99999"),
+        ("LOG_LEVEL", "loud"),
+        ("CORS_ORIGINS", "http://a.example"),
+        ("CORS_ORIGINS", '["a.example"]'),
+        ("MAX_BODY_SIZE", "-1"),
+        ("REQUEST_ID_HEADER", "X Request"),
+        ("ENVIRONMENT", "staging"),
+        # copier: if "postgres" in stores
+        ("DATABASE_URL", "mysql://app:hunter2@db/app"),
+        ("DATABASE_TIMEOUT", "0"),
+        # copier: endif
+        # copier: if "redis" in stores
+        ("REDIS_URL", "redis//:hunter2@db/0"),
+        # copier: endif
+    ],
+)
+def test_wrong_setting_is_named_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    """A wrong setting is named, its value is not repeated, and the exit code is the one for a failed start."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as caught:
+        load_settings()
+    assert caught.value.code == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("wrong settings: ")
+    assert name.lower() in line.lower()
+    assert "hunter2" not in line
+
+
+# copier: if "postgres" in stores
+@pytest.mark.parametrize("password", ["change-me", "postgres", "secret"])
+def test_placeholder_is_refused_in_production(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], password: str
+) -> None:
+    """Outside development a password that everybody knows ends the start."""
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://app:{password}@db/app")
+    assert load_settings().environment == "development"
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    with pytest.raises(SystemExit):
+        load_settings()
+    assert "DATABASE_URL holds a placeholder" in capsys.readouterr().err
+
+
+def test_settings_do_not_show_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever prints the settings prints no password."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://app:hunter2@db/app")
+    settings = load_settings()
+    assert "hunter2" not in repr(settings) + str(settings) + settings.model_dump_json()
+
+
+# copier: endif
+def test_empty_variable_means_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that is set to nothing counts as not set, and names of levels may be in capitals."""
+    monkeypatch.setenv("PORT", "")
+    monkeypatch.setenv("LOG_LEVEL", "WARNING")
+    settings = load_settings()
+    assert (settings.port, settings.log_level) == (8000, "warning")

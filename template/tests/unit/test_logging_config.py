@@ -1,0 +1,168 @@
+"""Records have one form, keep secrets, and tell a failure once."""
+
+import io
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from src.utils.errors import UnavailableError
+from src.utils.logging_config import Trail, configure_logging, current, log_access, mask, report, to_json
+
+logger = logging.getLogger("tests")
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    """Leave logging as it was."""
+    root, hooks = logging.root, (sys.excepthook,)
+    handlers, level = root.handlers[:], root.level
+    token = current.set(None)
+    yield
+    current.reset(token)
+    root.handlers, sys.excepthook = handlers, hooks[0]
+    root.setLevel(level)
+    logging.captureWarnings(False)
+
+
+def written(capfd: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+
+
+def quiet(form: str = "json") -> None:
+    """Configure logging as if nobody else were listening."""
+    logging.root.handlers = []
+    configure_logging("info", form)
+
+
+@pytest.mark.parametrize(
+    ("value", "masked"),
+    [
+        ({"password": "x", "PASSWD": 1, "api_key": ["x"]}, {"password": "***", "PASSWD": "***", "api_key": "***"}),
+        ({"user": {"Authorization": "Bearer x", "name": "ann"}}, {"user": {"Authorization": "***", "name": "ann"}}),
+        ("see postgresql://me:p@ss:word@db/x now", "see postgresql://me:***@db/x now"),
+        (["redis://:secret@cache/0"], ["redis://:***@cache/0"]),
+        ("http://host:80/path", "http://host:80/path"),
+        ("x" * 2_001, "x" * 2_000 + "… (1 more)"),
+        ({"a": {"b": {"c": {"d": {"e": {"f": {"g": 1}}}}}}}, {"a": {"b": {"c": {"d": {"e": {"f": "{'g': 1}"}}}}}}),
+        (list(range(60)), list(range(50))),
+        (None, None),
+        (True, True),
+        (b"ab", "b'ab'"),
+    ],
+)
+def test_mask(value: object, masked: object) -> None:
+    """Secrets go by their name or their place in a URL; large values are cut."""
+    assert mask(value) == masked
+
+
+@pytest.mark.parametrize("value", [{"a": "\ud800"}, {"a": 2**70}, {"a": object}, {"a": float("nan")}])
+def test_json_holds_whatever_it_is_given(value: dict[str, Any]) -> None:
+    """No value keeps a record from being written."""
+    assert list(json.loads(to_json(value))) == ["a"]
+
+
+def test_record_is_one_json_object(capfd: pytest.CaptureFixture[str]) -> None:
+    """A record has its fixed fields first, then its own, the traceback last; none replaces a fixed one."""
+    quiet()
+    current.set(Trail("abc"))
+    try:
+        dict[str, str]()["x"]
+    except KeyError:
+        logger.exception("failed %s", "once", extra={"order": 7, "level": "fake", "token": "t"})
+    (record,) = written(capfd)
+    assert list(record) == ["timestamp", "level", "logger", "message", "correlation_id", "order", "token", "exception"]
+    assert (record["level"], record["message"], record["correlation_id"]) == ("ERROR", "failed once", "abc")
+    assert (record["order"], record["token"]) == (7, "***")
+    assert record["exception"].endswith("KeyError: 'x'")
+
+
+def test_console_record_is_one_line_with_the_traceback_below(capfd: pytest.CaptureFixture[str]) -> None:
+    """In the form for people nothing can look like another record."""
+    quiet("console")
+    logger.warning("first\nsecond\x1b[31m", extra={"fact": "a\nb"})
+    report(ValueError("a\nINFO forged"))
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0].endswith(r"WARNING  tests: first\nsecond\x1b[31m  fact=a\nb")
+    assert [line[:4] == "    " for line in lines[2:]] == [True] * (len(lines) - 2)
+
+
+def test_failure_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
+    """Who tells an exception, its cause, or the exception that follows from it: the first one does."""
+    quiet()
+    current.set(Trail("abc"))
+    cause, error = KeyError("x"), UnavailableError("why")
+    error.__cause__ = cause
+    logger.error("a library fails", exc_info=cause)
+    report(error)
+    report(cause)
+    logging.getLogger("uvicorn.error").error("Exception in ASGI application\n", exc_info=error)
+    logger.error("another", exc_info=ValueError("other"))
+    assert [r["message"] for r in written(capfd)] == ["a library fails", "another"]
+
+
+def test_report_takes_facts_of_any_name(capfd: pytest.CaptureFixture[str]) -> None:
+    """A fact whose name `logging` keeps for itself is written all the same."""
+    quiet()
+    error = UnavailableError("why")
+    vars(error).update(name="n", message="m", host="h")
+    report(error, store="cache")
+    (record,) = written(capfd)
+    assert (record["name_"], record["message_"], record["host"], record["store"]) == ("n", "m", "h", "cache")
+    assert (record["level"], record["error"]) == ("ERROR", "UnavailableError")
+
+
+def test_access_line_is_the_same_for_other_handlers(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever listens to `access` gets records; the line that is written without one has the same fields."""
+    scope = {"type": "http", "method": "GET", "path": "/x", "client": ("::1", 1)}
+    current.set(Trail("abc"))
+    quiet()
+    log_access(scope, 200, 0)
+    logging.root.addHandler(caplog.handler)
+    log_access(scope, 200, 0)
+    fast, usual = written(capfd)
+    assert list(fast) == list(usual)
+    assert fast | {"timestamp": 0, "duration_ms": 0} == usual | {"timestamp": 0, "duration_ms": 0}
+    assert [r.__dict__["status"] for r in caplog.records] == [200]
+
+
+def test_level_holds_for_access_lines(capfd: pytest.CaptureFixture[str]) -> None:
+    """Where INFO is not wanted, there are no access lines."""
+    logging.root.handlers = []
+    configure_logging("warning", "json")
+    log_access({"type": "http", "path": "/x"}, 200, 0)
+    assert written(capfd) == []
+
+
+def test_stream_that_breaks_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that cannot be written breaks nothing, and one line on stderr says so until it can again."""
+    quiet()
+    stderr, broken = io.StringIO(), True
+
+    def write(_: int, data: bytes) -> int:
+        if broken:
+            raise BrokenPipeError
+        return len(data)
+
+    monkeypatch.setattr(os, "write", write)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    logger.error("one")
+    logger.error("two")
+    broken = False
+    logger.error("three")
+    broken = True
+    logger.error("four")
+    assert stderr.getvalue().count("records are lost") == 2
+
+
+def test_wrong_log_call_breaks_nothing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """A call whose arguments do not fit is told on stderr."""
+    quiet()
+    logger.error("%d", "seven")
+    assert "records are lost: TypeError" in capfd.readouterr().err
