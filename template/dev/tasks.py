@@ -13,7 +13,6 @@ from dev import stores
 from src.config import load_settings
 from src.utils.logging_config import configure_logging
 
-ROOT = Path(__file__).resolve().parents[1]
 Request = tuple[str, str, object]  # method, path, body
 # copier: if example == "none"
 GOOD: Request = ("GET", "/health/ready", None)
@@ -33,6 +32,7 @@ APPLICATION = {
 GOOD: Request = ("POST", "/decisions", APPLICATION)
 BAD: Request = ("POST", "/decisions", APPLICATION | {"amount": -1, "purpose": "yacht"})
 # copier: endif
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def run(program: str, *arguments: str) -> None:

@@ -6,16 +6,8 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    PositiveInt,
-    PostgresDsn,
-    RedisDsn,
-    Secret,
-    ValidationError,
-    model_validator,
-)
+import pydantic
+from pydantic import BeforeValidator, Field, PositiveInt, Secret, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from src.utils.tracebacks import invalid_values
@@ -40,16 +32,15 @@ class Settings(BaseSettings):
     environment: Annotated[Literal["development", "production"], Lower] = "development"
     log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], Lower] = "info"
     log_format: Annotated[Literal["console", "json"], Lower] = "json"
-    request_id_header: str = Field(default="X-Request-ID", pattern=r"^[A-Za-z0-9-]+$")
-    cors_origins: list[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")]] = []
-    max_body_size: PositiveInt = 1_000_000  # bytes
     # copier: if "postgres" in stores
-    database_url: Secret[PostgresDsn] = Secret(PostgresDsn("postgresql://app:change-me@127.0.0.1:5432/app"))
+    database_url: Secret[pydantic.PostgresDsn] = Secret(
+        pydantic.PostgresDsn("postgresql://app:change-me@127.0.0.1:5432/app")
+    )
     database_pool_size: PositiveInt = 10
     database_timeout: Seconds = 2
     # copier: endif
     # copier: if "redis" in stores
-    redis_url: Secret[RedisDsn] = Secret(RedisDsn("redis://127.0.0.1:6379/0"))
+    redis_url: Secret[pydantic.RedisDsn] = Secret(pydantic.RedisDsn("redis://127.0.0.1:6379/0"))
     redis_pool_size: PositiveInt = 50
     redis_timeout: Seconds = 1
     redis_prefix: str = ""
@@ -58,6 +49,9 @@ class Settings(BaseSettings):
     model_path: Path = ROOT / "src" / "models" / "credit_score.json"
     features_ttl: PositiveInt = 3600  # seconds
     # copier: endif
+    request_id_header: str = Field(default="X-Request-ID", pattern=r"^[A-Za-z0-9-]+$")
+    cors_origins: list[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")]] = []
+    max_body_size: PositiveInt = 1_000_000  # bytes
 
     @model_validator(mode="after")
     def _refuse_placeholders(self) -> Self:

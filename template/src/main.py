@@ -35,18 +35,21 @@ from src.services.decisions import DecisionService
 # copier: endif
 from src.services.readiness import Readiness
 from src.utils.logging_config import configure_logging
+
+
 # copier: if false
 # isort: on
 # fmt: on
 # copier: endif
-
-
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open what the service needs, and close it when it stops."""
-    state, settings = app.state, app.state.settings
+    state = app.state
     async with guarded_life(), aclosing(Readiness()) as readiness:
         state.readiness = readiness
+        # copier: if stores
+        settings: Settings = state.settings
+        # copier: endif
         # copier: if "postgres" in stores
         dsn = settings.database_url.get_secret_value()
         state.postgres = PostgresConnector(dsn, settings.database_pool_size, settings.database_timeout)

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +15,8 @@ from typing import Any
 
 import httpx2
 import pytest
+
+from dev.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 Record = dict[str, Any]
@@ -108,14 +109,6 @@ def access(records: list[Record], correlation_id: str) -> list[Record]:
 def failures(records: list[Record]) -> list[Record]:
     """Return the records that tell of a failure."""
     return [r for r in records if r["level"] in ("WARNING", "ERROR", "CRITICAL")]
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def launch(

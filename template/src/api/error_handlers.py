@@ -27,11 +27,11 @@ from src.api import problem as bodies
 from src.utils.errors import APIError, RequestTooLargeError
 from src.utils.logging_config import SECRET, current, mask, place_of, report, to_json
 from src.utils.tracebacks import invalid_values
+
 # copier: if false
 # isort: on
 # fmt: on
 # copier: endif
-
 TOO_LATE = ("Caught handled exception, but response already started.",)  # Starlette's words
 NO_RESPONSE = ("No response returned.",)  # Starlette's, when the client has left
 HANDLED = RequestValidationError, WebSocketRequestValidationError, APIError, HTTPException, Exception

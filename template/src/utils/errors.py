@@ -1,9 +1,9 @@
 """Every error this service raises on purpose; whatever else goes wrong is unexpected: 500 and CRITICAL."""
 
 import copyreg
+import dataclasses
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, is_dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -18,7 +18,11 @@ class APIError(Exception):
     def __str__(self) -> str:
         """Say what happened: the docstring of the class, and the facts."""
         facts = [f"{name}={value!r}" for name, value in vars(self).items()]
-        return " ".join([str(self.__doc__), *facts]) if is_dataclass(self) else super().__str__() or str(self.__doc__)
+        return (
+            " ".join([str(self.__doc__), *facts])
+            if dataclasses.is_dataclass(self)
+            else super().__str__() or str(self.__doc__)
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Be the same in another process, whatever `__init__` takes."""
@@ -30,14 +34,6 @@ class APIError(Exception):
         return logging.ERROR if self.status_code >= 500 else logging.INFO
 
 
-class RequestTooLargeError(APIError):
-    """The body is larger than allowed."""
-
-    status_code = 413
-    detail = "The body is too large."
-    level = logging.WARNING
-
-
 class UnavailableError(APIError):
     """The service cannot answer now, but may soon."""
 
@@ -46,7 +42,7 @@ class UnavailableError(APIError):
 
 
 # copier: if "postgres" in stores
-@dataclass(eq=False)
+@dataclasses.dataclass(eq=False)
 class PostgresConnectionError(UnavailableError):
     """Unable to connect to PostgreSQL, or to hold the connection."""
 
@@ -62,7 +58,7 @@ class PostgresConnectionNotAliveError(PostgresConnectionError):
 
 # copier: endif
 # copier: if "redis" in stores
-@dataclass(eq=False)
+@dataclasses.dataclass(eq=False)
 class RedisConnectionError(UnavailableError):
     """Unable to connect to Redis, or to hold the connection."""
 
@@ -76,7 +72,7 @@ class RedisConnectionNotAliveError(RedisConnectionError):
 
 # copier: endif
 # copier: if stores
-@dataclass(eq=False)
+@dataclasses.dataclass(eq=False)
 class StoreRefusedError(APIError):
     """A store has refused what was asked of it."""
 
@@ -86,14 +82,14 @@ class StoreRefusedError(APIError):
 
 # copier: endif
 # copier: if example == "decisions"
-@dataclass(eq=False)
+@dataclasses.dataclass(eq=False)
 class CreditScoringModelNotFoundError(APIError):
     """Unable to find a credit scoring model."""
 
     path: object
 
 
-@dataclass(eq=False)
+@dataclasses.dataclass(eq=False)
 class DecisionNotFoundError(APIError):
     """There is no such decision."""
 
@@ -103,3 +99,9 @@ class DecisionNotFoundError(APIError):
 
 
 # copier: endif
+class RequestTooLargeError(APIError):
+    """The body is larger than allowed."""
+
+    status_code = 413
+    detail = "The body is too large."
+    level = logging.WARNING

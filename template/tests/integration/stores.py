@@ -1,6 +1,7 @@
 """Stores that a test may kill, freeze and bring back."""
 
 import contextlib
+import importlib
 import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from dev import stores
+from dev.ports import free_port
 
 
 class Victim:
@@ -20,8 +21,8 @@ class Victim:
     """
 
     def __init__(self, name: str, folder: Path) -> None:
-        self._start: Callable[..., AbstractContextManager[str]] = getattr(stores, name)
-        self._folder, self._port = folder / name, stores.free_port()
+        self._start: Callable[..., AbstractContextManager[str]] = importlib.import_module(f"dev.{name}").running
+        self._folder, self._port = folder / name, free_port()
         self._running = contextlib.ExitStack()
         self.url = ""
 

@@ -40,23 +40,12 @@ def test_error_without_facts_says_its_text_or_its_docstring() -> None:
     assert str(APIError("no paper")) == "no paper"
 
 
-def test_error_with_an_init_of_its_own_keeps_its_facts() -> None:
-    """Attributes that an error sets are its facts, whatever its `__init__` looks like."""
-    error = QuotaError("ann")
-    assert (str(error), vars(error), error.level) == (
-        "Quota exceeded for customer='ann'.",
-        {"customer": "ann"},
-        logging.INFO,
-    )
-
-
 # copier: if "redis" in stores
 def test_facts_are_attributes_and_part_of_the_text() -> None:
-    """An error of a store says which one, also after it has crossed a process boundary."""
+    """An error of a store says which one, and when to come back."""
     error = errors.RedisConnectionError("cache", port=6379)
-    for one in (error, copy.copy(error), pickle.loads(pickle.dumps(errors.RedisConnectionError("cache", 6379)))):
-        assert (one.host, one.port, one.status_code, one.headers) == ("cache", 6379, 503, {"Retry-After": "5"})
-        assert str(one) == "Unable to connect to Redis, or to hold the connection. host='cache' port=6379"
+    assert (error.host, error.port, error.status_code, error.headers) == ("cache", 6379, 503, {"Retry-After": "5"})
+    assert str(error) == "Unable to connect to Redis, or to hold the connection. host='cache' port=6379"
     assert str(errors.RedisConnectionNotAliveError("cache", 1)).startswith(
         "The connection to Redis is not alive. host="
     )
@@ -71,3 +60,13 @@ def test_error_of_postgres_says_where() -> None:
 
 
 # copier: endif
+def test_error_with_an_init_of_its_own_keeps_its_facts() -> None:
+    """Attributes are facts, whatever `__init__` looks like, also on the other side of a process boundary."""
+    error = QuotaError("ann")
+    assert (str(error), vars(error), error.level) == (
+        "Quota exceeded for customer='ann'.",
+        {"customer": "ann"},
+        logging.INFO,
+    )
+    for same in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert (str(same), vars(same)) == (str(error), vars(error))
