@@ -19,14 +19,16 @@ from pathlib import Path
 # copier: endif
 # copier: if stores == ["postgres"]
 from dev import postgres
+
 # copier: endif
 # copier: if stores == ["redis"]
 from dev import redis
+
 # copier: endif
 # copier: if stores | length == 2
 from dev import postgres, redis
-# copier: endif
 
+# copier: endif
 # copier: if false
 # isort: on
 # fmt: on

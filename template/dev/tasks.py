@@ -9,10 +9,20 @@ import httpx2
 import uvicorn
 from dotenv import load_dotenv
 
+# copier: if false
+# fmt: off
+# isort: off
+# copier: endif
+# copier: if stores
 from dev import stores
+# copier: endif
 from src.config import load_settings
 from src.utils.logging_config import configure_logging
 
+# copier: if false
+# isort: on
+# fmt: on
+# copier: endif
 Request = tuple[str, str, object]  # method, path, body
 # copier: if example == "none"
 GOOD: Request = ("GET", "/health/ready", None)
@@ -43,26 +53,36 @@ def run(program: str, *arguments: str) -> None:
 
 
 def dev() -> None:
-    """Run the service, reloading, on stores of its own."""
+    """Run the service, reloading."""
     os.environ.setdefault("LOG_FORMAT", "console")
+    # copier: if stores
     with stores.running(stores.OWN) as urls:
         os.environ |= urls
         settings = load_settings()
-        configure_logging(settings.log_level, settings.log_format)
         # copier: if "postgres" in stores
         postgres = settings.database_url.get_secret_value().hosts()[0]
         own = ", its own, in .dev/" if "DATABASE_URL" in urls else ""
-        print(f"PostgreSQL: {postgres['host']}:{postgres['port']}{own}")
+        print(f"PostgreSQL: {postgres['host']}:{postgres['port']}{own}", flush=True)
         migrate()
         # copier: endif
         # copier: if "redis" in stores
         redis = settings.redis_url.get_secret_value()
         own = ", its own, in .dev/" if "REDIS_URL" in urls else ""
-        print(f"Redis:      {redis.host}:{redis.port}{own}")
+        print(f"Redis:      {redis.host}:{redis.port}{own}", flush=True)
         # copier: endif
-        print(f"Service:    http://{settings.host}:{settings.port} (/docs describes it; Ctrl-C ends it)", flush=True)
-        host, port = settings.host, settings.port
-        uvicorn.run("src.main:app", host=host, port=port, reload=True, reload_dirs=["src"], log_config=None)
+        _serve()
+    # copier: endif
+    # copier: if not stores
+    _serve()
+    # copier: endif
+
+
+def _serve() -> None:
+    settings = load_settings()
+    configure_logging(settings.log_level, settings.log_format)
+    host, port = settings.host, settings.port
+    print(f"Service:    http://{host}:{port} (/docs describes it; Ctrl-C ends it)", flush=True)
+    uvicorn.run("src.main:app", host=host, port=port, reload=True, reload_dirs=["src"], log_config=None)
 
 
 def test(*arguments: str) -> None:

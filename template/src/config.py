@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import pydantic
-from pydantic import BeforeValidator, Field, PositiveInt, Secret, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, PositiveInt, Secret, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from src.utils.tracebacks import invalid_values
@@ -67,7 +67,7 @@ def load_settings() -> Settings:
     """Return the settings; a wrong one ends the process with one line that names it."""
     try:
         return Settings()
-    except (ValidationError, SettingsError) as exc:
+    except (pydantic.ValidationError, SettingsError) as exc:
         reasons = [": ".join([*map(str, e["loc"][:1]), e["msg"]]) for e in invalid_values(exc)] or [str(exc)]
     sys.stderr.write(f"wrong settings: {'; '.join(reasons)}\n")
     raise SystemExit(STARTUP_FAILURE)

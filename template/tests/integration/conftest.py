@@ -5,10 +5,21 @@ from pathlib import Path
 
 import pytest
 
+# copier: if false
+# fmt: off
+# isort: off
+# copier: endif
+# copier: if stores
 from dev import stores
+# copier: endif
 from tests.service import Service, copy_with, running
 
 
+# copier: if false
+# isort: on
+# fmt: on
+# copier: endif
+# copier: if stores
 @pytest.fixture(scope="session", autouse=True)
 def own_stores() -> Iterator[None]:
     """Stores for the tests alone: started here or, in those that the environment names, made here."""
@@ -18,6 +29,7 @@ def own_stores() -> Iterator[None]:
         yield
 
 
+# copier: endif
 @pytest.fixture(scope="session")
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service with routes that go wrong."""

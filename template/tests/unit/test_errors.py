@@ -44,7 +44,8 @@ def test_error_without_facts_says_its_text_or_its_docstring() -> None:
 def test_facts_are_attributes_and_part_of_the_text() -> None:
     """An error of a store says which one, and when to come back."""
     error = errors.RedisConnectionError("cache", port=6379)
-    assert (error.host, error.port, error.status_code, error.headers) == ("cache", 6379, 503, {"Retry-After": "5"})
+    assert (error.host, error.port, error.status_code) == ("cache", 6379, 503)
+    assert dict(error.headers or {}) == {"Retry-After": "5"}
     assert str(error) == "Unable to connect to Redis, or to hold the connection. host='cache' port=6379"
     assert str(errors.RedisConnectionNotAliveError("cache", 1)).startswith(
         "The connection to Redis is not alive. host="
