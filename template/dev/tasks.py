@@ -1,5 +1,6 @@
 """The commands of `python -m dev`; each has a target of the same name in the Makefile."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -53,12 +54,15 @@ def run(program: str, *arguments: str) -> None:
 
 
 def dev() -> None:
-    """Run the service, reloading."""
+    """Run the service, reloading, until Ctrl-C."""
     os.environ.setdefault("LOG_FORMAT", "console")
-    # copier: if stores
-    with stores.running(stores.OWN) as urls:
+    with contextlib.ExitStack() as stack:
+        stack.callback(print, "stopped")
+        # copier: if stores
+        urls = stack.enter_context(stores.running(stores.OWN))
         os.environ |= urls
         settings = load_settings()
+        # copier: endif
         # copier: if "postgres" in stores
         postgres = settings.database_url.get_secret_value().hosts()[0]
         own = ", its own, in .dev/" if "DATABASE_URL" in urls else ""
@@ -71,10 +75,6 @@ def dev() -> None:
         print(f"Redis:      {redis.host}:{redis.port}{own}", flush=True)
         # copier: endif
         _serve()
-    # copier: endif
-    # copier: if not stores
-    _serve()
-    # copier: endif
 
 
 def _serve() -> None:
