@@ -134,9 +134,7 @@ def main() -> None:
     """Fit, validate and write the scorecard."""
     rows = load()
     inputs, bad = [features(row) for row in rows], [row["creditability"] == "bad" for row in rows]
-    model = make_pipeline(
-        DictVectorizer(sparse=False), LogisticRegression(C=0.3, max_iter=5000)
-    )
+    model = make_pipeline(DictVectorizer(sparse=False), LogisticRegression(C=0.3, max_iter=5000))
     folds = RepeatedStratifiedKFold(n_splits=5, n_repeats=10, random_state=0)
     auc = cross_val_score(model, inputs, bad, scoring="roc_auc", cv=folds)
     model.fit(inputs, bad)

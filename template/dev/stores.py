@@ -67,11 +67,12 @@ def running(folder: Path | None = None) -> Iterator[dict[str, str]]:
 def for_tests() -> Iterator[dict[str, str]]:
     """Give the settings of stores for tests alone; in stores that the environment names, a part of their own."""
     with running() as urls, contextlib.ExitStack() as stack:
-        settings = {name: os.environ[name] for name in ("DATABASE_URL", "REDIS_URL") if os.environ.get(name)} | urls
         # copier: if "postgres" in stores
-        settings["DATABASE_URL"] = stack.enter_context(postgres.own_database(settings["DATABASE_URL"]))
+        url = urls.get("DATABASE_URL") or os.environ["DATABASE_URL"]
+        urls["DATABASE_URL"] = stack.enter_context(postgres.own_database(url))
         # copier: endif
         # copier: if "redis" in stores
-        settings["REDIS_PREFIX"] = stack.enter_context(redis.own_prefix(settings["REDIS_URL"]))
+        url = urls.get("REDIS_URL") or os.environ["REDIS_URL"]
+        urls["REDIS_PREFIX"] = stack.enter_context(redis.own_prefix(url))
         # copier: endif
-        yield settings
+        yield urls

@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     def _refuse_placeholders(self) -> Self:
         for name, value in self if self.environment == "production" else ():
             if isinstance(value, Secret) and re.search(
-                r":(change-?me|password|postgres|secret)@", str(value.get_secret_value())
+                r":(change-?me|password|secret)@", str(value.get_secret_value())
             ):
                 raise ValueError(f"{name.upper()} holds a placeholder instead of a password")
         return self

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 SOURCE = f"{Path(__file__).resolve().parents[1]}{os.sep}"
 GUARD = f"{SOURCE}middleware{os.sep}guard.py"  # around everything, to blame for nothing
-ROW_VALUES = re.compile(r"(?m)^DETAIL:.*$")  # in which PostgreSQL repeats the values of a row
+ROW_VALUES = re.compile(r"(?m)^DETAIL:.*$")  # in which a database repeats the values of a row
 CAUSE = "\nThe above exception was the direct cause of the following exception:\n\n"
 CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"
 

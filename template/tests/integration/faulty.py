@@ -404,7 +404,7 @@ async def slow(seconds: float) -> str:
 
 @app.get("/tell")
 async def tell() -> None:
-    url = "postgresql://me:hunter2@db/x"
+    url = "amqp://me:hunter2@queue/x"
     library.error(
         "cannot reach %s", url, extra={"password": "hunter2", "nested": {"api_key": "hunter2"}, "text": "a\nb"}
     )

@@ -16,7 +16,7 @@ class Victim:
     """A store of the test's own, on a port that stays the same.
 
     Args:
-        name: `postgres` or `redis`.
+        name: of the module in `dev` that runs such a store.
         folder: where it keeps its data.
     """
 

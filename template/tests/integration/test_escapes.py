@@ -322,7 +322,7 @@ def test_every_record_has_the_id_of_its_own_request(faulty: Service) -> None:
 def test_secrets_are_masked_wherever_they_are_logged(faulty: Service) -> None:
     """Passwords in URLs and values of secret-named fields do not reach the log, whoever logs them."""
     (told,) = failures(faulty.told(faulty.get("/tell").headers["x-request-id"]))
-    assert told["message"] == "cannot reach postgresql://me:***@db/x"
+    assert told["message"] == "cannot reach amqp://me:***@queue/x"
     assert (told["password"], told["nested"], told["text"]) == ("***", {"api_key": "***"}, "a\nb")
 
 

@@ -39,7 +39,7 @@ def test_wrong_setting_is_named_in_one_line(
 
 
 # copier: if "postgres" in stores
-@pytest.mark.parametrize("password", ["change-me", "postgres", "secret"])
+@pytest.mark.parametrize("password", ["change-me", "changeme", "secret"])
 def test_placeholder_is_refused_in_production(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], password: str
 ) -> None:

@@ -44,8 +44,8 @@ def quiet(form: str = "json") -> None:
     [
         ({"password": "x", "PASSWD": 1, "api_key": ["x"]}, {"password": "***", "PASSWD": "***", "api_key": "***"}),
         ({"user": {"Authorization": "Bearer x", "name": "ann"}}, {"user": {"Authorization": "***", "name": "ann"}}),
-        ("see postgresql://me:p@ss:word@db/x now", "see postgresql://me:***@db/x now"),
-        (["redis://:secret@cache/0"], ["redis://:***@cache/0"]),
+        ("see amqp://me:p@ss:word@queue/x now", "see amqp://me:***@queue/x now"),
+        (["https://:secret@api/0"], ["https://:***@api/0"]),
         ("http://host:80/path", "http://host:80/path"),
         ("x" * 2_001, "x" * 2_000 + "… (1 more)"),
         ({"a": {"b": {"c": {"d": {"e": {"f": {"g": 1}}}}}}}, {"a": {"b": {"c": {"d": {"e": {"f": "{'g': 1}"}}}}}}),

@@ -130,7 +130,7 @@ def test_rejected_values_are_not_repeated() -> None:
     assert [error["loc"] for error in invalid_values(exc)] == [["name"], ["age"]]
 
 
-def test_values_of_a_database_row_are_not_repeated() -> None:
-    """PostgreSQL quotes the row that breaks a constraint; we do not."""
+def test_values_of_a_row_are_not_repeated() -> None:
+    """A database quotes the row that breaks a constraint; we do not."""
     text = format_exception(RuntimeError("duplicate key\nDETAIL:  Key (email)=(ann@example) already exists."))
     assert text.splitlines()[-1] == "DETAIL: ***"

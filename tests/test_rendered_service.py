@@ -1,0 +1,119 @@
+"""What is rendered works: its own tests and checks pass, and its commands do what they say."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import Answers, Render
+
+ANCHORS: dict[str, Answers] = {
+    "default": {},
+    "decisions-message": {"error_format": "message", "ci": "gitlab"},
+    "none-both": {"example": "none", "project_name": 'It\'s "quoted" \\ 🚀'},
+    "none-postgres": {"example": "none", "stores": ["postgres"], "error_format": "message"},
+    "none-redis": {"example": "none", "stores": ["redis"]},
+    "none-nothing": {"example": "none", "stores": [], "ci": "none"},
+}
+ENVIRONMENT = {
+    name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "DATABASE_URL", "REDIS_URL")
+}
+
+
+def make(folder: Path, *targets: str, **environment: str) -> str:
+    """Run make and return what it printed; fail if it does."""
+    command = ["make", f"PYTHON={sys.executable}", *targets]
+    env = ENVIRONMENT | environment
+    done = subprocess.run(
+        command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-6000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize("answers", ANCHORS.values(), ids=ANCHORS)
+def test_generated_suite_and_checks_pass(render: Render, answers: Answers) -> None:
+    """The service's own tests pass with its coverage, and so do its checks."""
+    folder = render(**answers)
+    assert "Required test coverage of 95.0% reached" in make(folder, "test")
+    checked = make(folder, "lint")
+    assert "Contracts: 3 kept, 0 broken" in checked
+    assert "files follow them" in checked
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_first_turn(render: Render, stop: signal.Signals) -> None:
+    """`make dev` serves; a good request is a 201 with a score, a bad one a 422 and a WARNING; stopping leaves nothing."""
+    folder = render()
+    port = free_port()
+    environment = ENVIRONMENT | {"PORT": str(port)}
+    before = {process.pid for process in psutil.process_iter()}
+    command = ["make", f"PYTHON={sys.executable}", "dev"]
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as dev:
+        assert dev.stdout is not None
+        for line in dev.stdout:
+            if "Application startup complete" in line:
+                break
+        good, bad = make(folder, "request", PORT=str(port)), make(folder, "bad-request", PORT=str(port))
+        assert " 201 Created" in good
+        assert json.loads(good.splitlines()[-1])["outcome"] == "approved"
+        assert " 422 " in bad
+        os.killpg(dev.pid, stop)
+        rest = dev.stdout.read()
+    assert len(re.findall(r"WARNING +errors: request is not valid", rest)) == 1
+    deadline = time.monotonic() + 10
+    while left := [
+        p for p in psutil.process_iter(["cmdline"]) if p.pid not in before and str(folder) in str(p.info["cmdline"])
+    ]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+
+
+def test_tests_pass_on_a_bare_machine(render: Render, tmp_path: Path) -> None:
+    """`make test` works as the first command where there is only Python, pip, make and git."""
+    folder = render(example="none")
+    bare = tmp_path / "bin"
+    bare.mkdir()
+    for name in ("make", "git"):
+        (bare / name).symlink_to(shutil.which(name) or name)
+    real = Path(sys._base_executable)  # type: ignore[attr-defined]
+    (bare / "python3").symlink_to(real)
+    env = {"PATH": str(bare), "HOME": str(tmp_path), "UV_CACHE_DIR": uv_cache()} | {
+        name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_", "UV_"))
+    }
+    done = subprocess.run(["make", "test"], cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert (folder / ".dev" / "uv").exists()
+    assert (folder / ".dev" / "redis-server").exists()
+
+
+def uv_cache() -> str:
+    """Return where uv keeps what it has fetched, so that tests fetch nothing twice."""
+    return subprocess.run(
+        [sys.executable, "-m", "uv", "cache", "dir"], capture_output=True, text=True, check=True
+    ).stdout.strip()
