@@ -60,7 +60,7 @@ def free_port() -> int:
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_first_turn(render: Render, stop: signal.Signals) -> None:
-    """`make dev` serves; a good request is a 201 with a score, a bad one a 422 and a WARNING; stopping leaves nothing."""
+    """`make dev` serves: a good request is a 201, a bad one a 422 and a WARNING; stopping it leaves nothing."""
     folder = render()
     port = free_port()
     environment = ENVIRONMENT | {"PORT": str(port)}

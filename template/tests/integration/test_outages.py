@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from dev.tasks import APPLICATION
-from tests.integration.stores import Victim
+from tests.integration.stores import Victim, open_folder
 from tests.service import ROOT, Service, failures, running
 
 TIMEOUT = 0.5  # seconds, for every wait of the service
@@ -30,12 +30,13 @@ class World(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world() -> Iterator[World]:
     """A service with short timeouts on stores that tests may kill."""
-    folder = tmp_path_factory.mktemp("stores")
-    folder.chmod(0o755)
-    folder.parent.chmod(0o755)
-    folder.parent.parent.chmod(0o755)
+    with open_folder() as folder:
+        yield from world_in(folder)
+
+
+def world_in(folder: Path) -> Iterator[World]:
     victims = Victim("postgres", folder), Victim("redis", folder)
     urls = {"DATABASE_URL": victims[0].start(), "REDIS_URL": victims[1].start()}
     timeouts = {"DATABASE_TIMEOUT": str(TIMEOUT), "REDIS_TIMEOUT": str(TIMEOUT), "DATABASE_POOL_SIZE": "2"}

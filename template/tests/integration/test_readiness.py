@@ -1,8 +1,11 @@
 """Readiness follows the stores, and tells of each outage once."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from tests.integration.stores import Victim
+import pytest
+
+from tests.integration.stores import Victim, open_folder
 from tests.service import Record, failures, running
 
 STORES = {
@@ -15,11 +18,16 @@ STORES = {
 }
 
 
-def test_service_starts_without_its_stores_and_heals(tmp_path: Path) -> None:
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Where stores of the test's own keep their data."""
+    with open_folder() as folder:
+        yield folder
+
+
+def test_service_starts_without_its_stores_and_heals(folder: Path) -> None:
     """It starts while stores are away, says which ones, and is ready as soon as they are back."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    victims = {name: Victim(name, tmp_path) for name in STORES}
+    victims = {name: Victim(name, folder) for name in STORES}
     urls = {STORES[name]: victim.start() for name, victim in victims.items()}
     for victim in victims.values():
         victim.stop()
