@@ -25,7 +25,7 @@ def install_service(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check format, rules and types, of the template in place as well, and the workflows of both."""
-    session.install("copier", *nox.project.dependency_groups(DEPENDENCIES, "lint", "tests"))
+    session.install("copier", *nox.project.dependency_groups(DEPENDENCIES, "bench", "lint", "tests"))
     install_service(session)
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
@@ -56,6 +56,22 @@ def rendered(session: nox.Session) -> None:
     """Run what is rendered: its own tests and checks, its commands, also on a bare machine."""
     session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests"))
     session.run("pytest", "tests/test_rendered_service.py", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure what it costs, and write docs/benchmarks.md; needs wrk."""
+    session.install(*nox.project.dependency_groups(DEPENDENCIES, "bench"))
+    install_service(session)
+    session.run("python", "-m", "bench", *session.posargs, env={"PYTHONPATH": "template"})
+
+
+@nox.session
+def readme(session: nox.Session) -> None:
+    """Crash a service before and after, and show both logs in README.md."""
+    session.install(*nox.project.dependency_groups(DEPENDENCIES, "bench"))
+    install_service(session)
+    session.run("python", "-m", "bench.readme", env={"PYTHONPATH": "template"})
 
 
 @contextlib.contextmanager

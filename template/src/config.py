@@ -1,13 +1,12 @@
 """The settings: read from the environment and `.env`, checked once, when the service starts."""
 
-import re
 import sys
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import pydantic
-from pydantic import BeforeValidator, Field, PositiveInt, Secret, model_validator
+from pydantic import BeforeValidator, Field, PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from src.utils.tracebacks import invalid_values
@@ -17,13 +16,28 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 ABOUT = PYPROJECT["tool"]["service"] | {key: PYPROJECT["project"][key] for key in ("description", "version")}
 STARTUP_FAILURE = 3  # the exit code at which uvicorn's supervisor gives up instead of trying again
 Lower = BeforeValidator(lambda value: str(value).lower())
+
+
+# copier: if stores
+def no_placeholder(url: pydantic.Secret[pydantic.AnyUrl], info: pydantic.ValidationInfo) -> object:
+    """Refuse, outside development, a password that everybody knows."""
+    secret = str(url.get_secret_value())
+    if info.data.get("environment") == "production" and any(f":{word}@" in secret for word in PLACEHOLDERS):
+        raise ValueError("it holds a placeholder instead of a password")
+    return url
+
+
+PLACEHOLDERS = ("change-me", "changeme", "password", "secret")
 Seconds = Annotated[float, Field(gt=0, le=60)]
 
 
+# copier: endif
 class Settings(BaseSettings):
     """What differs between the places where the service runs."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, validate_default=True
+    )
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
@@ -33,14 +47,16 @@ class Settings(BaseSettings):
     log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], Lower] = "info"
     log_format: Annotated[Literal["console", "json"], Lower] = "json"
     # copier: if "postgres" in stores
-    database_url: Secret[pydantic.PostgresDsn] = Secret(
-        pydantic.PostgresDsn("postgresql://app:change-me@127.0.0.1:5432/app")
+    database_url: Annotated[pydantic.Secret[pydantic.PostgresDsn], pydantic.AfterValidator(no_placeholder)] = (
+        pydantic.Secret(pydantic.PostgresDsn("postgresql://app:change-me@127.0.0.1:5432/app"))
     )
     database_pool_size: PositiveInt = 10
     database_timeout: Seconds = 2
     # copier: endif
     # copier: if "redis" in stores
-    redis_url: Secret[pydantic.RedisDsn] = Secret(pydantic.RedisDsn("redis://127.0.0.1:6379/0"))
+    redis_url: Annotated[pydantic.Secret[pydantic.RedisDsn], pydantic.AfterValidator(no_placeholder)] = pydantic.Secret(
+        pydantic.RedisDsn("redis://127.0.0.1:6379/0")
+    )
     redis_pool_size: PositiveInt = 50
     redis_timeout: Seconds = 1
     redis_prefix: str = ""
@@ -52,15 +68,6 @@ class Settings(BaseSettings):
     request_id_header: str = Field(default="X-Request-ID", pattern=r"^[A-Za-z0-9-]+$")
     cors_origins: list[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")]] = []
     max_body_size: PositiveInt = 1_000_000  # bytes
-
-    @model_validator(mode="after")
-    def _refuse_placeholders(self) -> Self:
-        for name, value in self if self.environment == "production" else ():
-            if isinstance(value, Secret) and re.search(
-                r":(change-?me|password|secret)@", str(value.get_secret_value())
-            ):
-                raise ValueError(f"{name.upper()} holds a placeholder instead of a password")
-        return self
 
 
 def load_settings() -> Settings:

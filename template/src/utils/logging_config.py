@@ -134,7 +134,7 @@ class LineHandler(logging.Handler):
     def _console(self, fields: dict[str, Any]) -> bytes:
         trace, level = fields.pop("exception", ""), fields["level"]
         facts = "".join(f" {name}={value}" for name, value in list(fields.items())[4:] if value is not None)
-        text = CONTROL.sub(lambda found: repr(found[0])[1:-1], f"{fields['logger']}: {fields['message']} {facts}")
+        text = CONTROL.sub(lambda found: repr(found[0])[1:-1], f"{fields['logger']}: {fields['message']}{facts}")
         head = f"\x1b[{COLORS.get(level, 0)}m{level:8}\x1b[0m" if self._color else f"{level:8}"
         block = "".join(f"\n    {line}" for line in trace.splitlines())
         return f"{fields['timestamp'][11:23]} {head} {text}{block}\n".encode(errors="backslashreplace")

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, field_validator
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.types import Receive, Scope, Send
 
+from src.clients.http import http_client
 from src.main import create_app
 from src.utils.errors import APIError, UnavailableError
 
@@ -394,6 +395,12 @@ async def ids(tasks: BackgroundTasks, wait: float = 0) -> None:
     await asyncio.to_thread(log_in_thread, "thread")
     library.warning("library")
     tasks.add_task(log_in_thread, "background")
+
+
+@app.get("/relay")
+async def relay(to: str) -> int:
+    async with http_client(to, "X-Request-ID") as client:
+        return (await client.get("/nowhere")).status_code
 
 
 @app.get("/slow")

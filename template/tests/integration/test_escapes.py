@@ -11,7 +11,7 @@ import pytest
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import connect
 
-from tests.service import Record, Service, access, failures
+from tests.service import Record, Service, access, failures, running
 
 
 class Case(NamedTuple):
@@ -312,6 +312,14 @@ def test_every_record_has_the_id_of_its_own_request(faulty: Service) -> None:
     for correlation_id in given:
         own = [r["message"] for r in records if r["correlation_id"] == correlation_id]
         assert (len(own), set(own)) == (len(expected), expected)
+
+
+def test_id_is_passed_on_to_another_service(faulty: Service) -> None:
+    """A request that leads to one of another service has the same id there."""
+    with running() as other:
+        assert faulty.get("/relay", params={"to": other.url}, headers={"X-Request-ID": "relayed"}).json() == 404
+        records = other.told("relayed")
+    assert [(r["path"], r["status"]) for r in records] == [("/nowhere", 404)]
 
 
 # Logs.

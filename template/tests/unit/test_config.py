@@ -49,7 +49,7 @@ def test_placeholder_is_refused_in_production(
     monkeypatch.setenv("ENVIRONMENT", "production")
     with pytest.raises(SystemExit):
         load_settings()
-    assert "DATABASE_URL holds a placeholder" in capsys.readouterr().err
+    assert "database_url: Value error, it holds a placeholder" in capsys.readouterr().err
 
 
 def test_settings_do_not_show_secrets(monkeypatch: pytest.MonkeyPatch) -> None:

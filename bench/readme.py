@@ -1,0 +1,56 @@
+"""Let the same crash happen before and after, and put what is logged into README.md."""
+
+import re
+import site
+import tempfile
+from itertools import groupby
+from pathlib import Path
+
+import httpx2
+
+from bench.servers import HELLO, ROOT, render, running
+
+README = ROOT / "README.md"
+MARKS = re.compile(r"(?s)(<!-- before -->\n).*?(\n[^\n]+\n\n<!-- after -->\n).*?(<!-- end -->)")
+CORRELATION_ID = "0199f3a7-5c1e-4d2b-9a60-3e8f7b1c2d4e"
+
+
+def logged(target: str, cwd: Path, *options: str) -> str:
+    """Return what a crash leaves in the log of an application."""
+    with running(target, cwd, *options, env={"LOG_FORMAT": "console"}) as server:
+        before = len(server.output.read_bytes())
+        httpx2.get(f"{server.url}/crash", headers={"X-Request-ID": CORRELATION_ID})
+        server.process.terminate()
+        server.process.wait()
+        text = server.output.read_bytes()[before:].decode()
+    for folder in (*site.getsitepackages(), cwd):
+        text = text.replace(f"{folder}/", "")
+    return re.split(r"(?m)^.*Shutting down", text)[0].strip()
+
+
+def block(text: str) -> str:
+    """Return a log as a code block, long runs of frames folded."""
+    shown = []
+    for indented, run in groupby(text.splitlines(), lambda line: line.startswith("  ")):
+        lines = list(run)
+        frames = sum(line.lstrip().startswith("File ") for line in lines)
+        if indented and frames > 1 + 1:
+            kept = max(number for number, line in enumerate(lines) if line.lstrip().startswith("File "))
+            lines = [f"  ... {kept} lines, {frames - 1} frames of frameworks ...", *lines[kept:]]
+        shown += lines
+    return "\n".join(["```", *shown, "```", ""])
+
+
+def main() -> None:
+    """Crash both, and replace what stands between the marks of the README."""
+    with tempfile.TemporaryDirectory() as name:
+        service = render(Path(name, "service"), "-d", "example=none", "-d", "stores=[]")
+        (service / "src" / "hello.py").write_text(HELLO)
+        before, after = logged("bench.peers:three_handlers", ROOT, "--factory"), logged("src.hello:app", service)
+    text = README.read_text(encoding="utf-8")
+    text = MARKS.sub(lambda marks: f"{marks[1]}{block(before)}{marks[2]}{block(after)}{marks[3]}", text)
+    README.write_text(text, encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main()

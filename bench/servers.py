@@ -1,0 +1,106 @@
+"""Servers to be measured, each a process of its own on a core of its own."""
+
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+HELLO = '''"""The service with the routes that are measured."""
+
+from src.main import app
+
+
+@app.get("/")
+async def hello() -> dict[str, str]:
+    """Greet."""
+    return {"hello": "world"}
+
+
+@app.get("/crash")
+async def crash() -> float:
+    """Crash."""
+    return 1 / 0
+'''
+CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+
+
+class Run(NamedTuple):
+    """What a run of wrk has measured; times are in milliseconds."""
+
+    rate: float
+    p50: float
+    p99: float
+    bad: int
+
+
+@dataclass
+class Server:
+    """A running server and the file that holds what it wrote."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    output: Path
+
+    def load(self, path: str = "/", seconds: int = 3, connections: int = 16, script: Path | None = None) -> Run:
+        """Send as many requests as it answers."""
+        command = [*pinned(CORES[-1]), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
+        command += ["-s", str(script)] if script else []
+        text = subprocess.run([*command, self.url + path], check=True, capture_output=True, text=True).stdout
+        rate = float(re.findall(r"Requests/sec:\s+([\d.]+)", text)[0])
+        times = {share: in_ms(*found) for share, *found in re.findall(r"(50|99)%\s+([\d.]+)(us|ms|s)\b", text)}
+        bad = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
+        return Run(rate, times["50"], times["99"], int(bad[1]) if bad else 0)
+
+    def memory(self) -> float:
+        """Return what it holds in memory, in MB."""
+        return float(psutil.Process(self.process.pid).memory_info().rss / 1e6)
+
+
+def in_ms(figure: str, unit: str) -> float:
+    """Return a time as wrk prints it in milliseconds."""
+    return float(figure) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
+
+
+def pinned(core: int) -> list[str]:
+    """Return what keeps a command on one core, where that can be had."""
+    return ["taskset", "-c", str(core)] if len(CORES) > 1 and sys.platform == "linux" else []
+
+
+def render(folder: Path, *answers: str) -> Path:
+    """Render a service."""
+    command = ["copier", "copy", "--quiet", "--defaults", "--vcs-ref=HEAD", *answers, str(ROOT), str(folder)]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder
+
+
+@contextlib.contextmanager
+def running(target: str, cwd: Path, *options: str, env: dict[str, str] | None = None) -> Iterator[Server]:
+    """Run an application under uvicorn, one worker, its output in a file."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    output = Path(tempfile.mkstemp(suffix=".log")[1])
+    command = [*pinned(CORES[0]), sys.executable, "-m", "uvicorn", target, f"--port={port}", *options]
+    with output.open("wb") as stream, contextlib.ExitStack() as stack:
+        stack.callback(output.unlink)
+        process = subprocess.Popen(command, cwd=cwd, stdout=stream, stderr=stream, env={**os.environ, **(env or {})})
+        stack.callback(process.wait)
+        stack.callback(process.terminate)
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            if process.poll() is not None:
+                sys.exit(output.read_text())
+            time.sleep(0.05)
+        yield Server(process, f"http://127.0.0.1:{port}", output)
