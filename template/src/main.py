@@ -4,6 +4,7 @@
 # fmt: off
 # isort: off
 # copier: endif
+import gc
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
@@ -65,6 +66,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         model, cache = Scorecard.load(settings.model_path), BaseRedisClient(state.redis, settings.redis_prefix)
         state.decisions = DecisionService(model, cache, DecisionRepository(state.postgres), settings.features_ttl)
         # copier: endif
+        gc.collect()
+        gc.freeze()  # what lives as long as the service is not looked through again at each collection
         yield
 
 

@@ -87,7 +87,7 @@ def test_console_record_is_one_line_with_the_traceback_below(capfd: pytest.Captu
     logger.warning("first\nsecond\x1b[31m", extra={"fact": "a\nb"})
     report(ValueError("a\nINFO forged"))
     lines = capfd.readouterr().out.splitlines()
-    assert lines[0].endswith(r"WARNING  tests: first\nsecond\x1b[31m  fact=a\nb")
+    assert lines[0].endswith(r"WARNING  tests: first\nsecond\x1b[31m fact=a\nb")
     assert [line[:4] == "    " for line in lines[2:]] == [True] * (len(lines) - 2)
 
 
