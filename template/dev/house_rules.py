@@ -5,22 +5,23 @@ AIR002  what is raised is not logged first: the handler that answers it does tha
 """
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 LOG_CALLS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
 ALLOWED = {"SystemExit"}  # ends the process on purpose
-VALIDATORS = {"field_validator", "model_validator", "validator"}  # in which pydantic wants a ValueError
+VALIDATORS = re.compile(r"\b(field|model)_validator|\b(After|Before|Plain|Wrap)Validator")  # pydantic wants ValueError
 
 
 def check(source: str, path: str = "<text>") -> list[str]:
     """Return one line for each place in `source` that breaks a rule."""
     tree = ast.parse(source, path)
-    own = set(_own_names(tree))
+    own, validators = set(_own_names(tree)), set(_validators(tree))
     problems = []
     for function, node in _nodes(tree):
-        if isinstance(node, ast.Raise) and (name := _foreign(node, own)) and not _is_validator(function):
+        if isinstance(node, ast.Raise) and (name := _foreign(node, own)) and function not in validators:
             problems.append(
                 (node.lineno, f"AIR001 raises {name}; define an error in src/utils/errors.py, raise it `from` this")
             )
@@ -63,10 +64,15 @@ def _foreign(node: ast.Raise, own: set[str]) -> str | None:
     return name
 
 
-def _is_validator(function: ast.AST | None) -> bool:
-    decorators = getattr(function, "decorator_list", [])
-    names = (ast.unparse(d.func if isinstance(d, ast.Call) else d).split(".")[-1] for d in decorators)
-    return any(name in VALIDATORS for name in names)
+def _validators(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield the functions that pydantic calls: decorated, or handed to a class such as AfterValidator."""
+    calls = (ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Call))
+    handed = " ".join(call for call in calls if VALIDATORS.match(call.removeprefix("pydantic.")))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            decorated = any(VALIDATORS.search(ast.unparse(decorator)) for decorator in node.decorator_list)
+            if decorated or re.search(rf"\({node.name}\)", handed):
+                yield node
 
 
 def _blocks(node: ast.AST) -> Iterator[list[ast.stmt]]:

@@ -1,7 +1,7 @@
 """The connection to PostgreSQL: opened when first used, pooled, every wait bounded."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -9,7 +9,9 @@ from pydantic import PostgresDsn
 
 from src.utils.errors import APIError, PostgresConnectionError, PostgresConnectionNotAliveError, StoreRefusedError
 
-UNAVAILABLE = (asyncpg.PostgresConnectionError, asyncpg.InsufficientResourcesError, asyncpg.OperatorInterventionError)
+DRIVER = OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError  # and so TimeoutError
+REFUSED = asyncpg.PostgresError, asyncpg.InterfaceError
+AWAY = asyncpg.PostgresConnectionError, asyncpg.InsufficientResourcesError, asyncpg.OperatorInterventionError
 
 
 class PostgresConnector:
@@ -26,17 +28,19 @@ class PostgresConnector:
         try:
             await self._pool  # is opened the first time, without a connection
             connection = await self._pool.acquire(timeout=self._timeout)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+        except DRIVER as exc:
             raise PostgresConnectionError(*self._address) from exc
         try:
             yield connection
-        except (TimeoutError, *UNAVAILABLE) as exc:
-            connection.terminate()  # it may hang, so it is not asked to close
+        except (TimeoutError, *DRIVER[1:]) as exc:
+            if isinstance(exc, REFUSED) and not isinstance(exc, AWAY) and not _is_lost(connection):
+                raise StoreRefusedError("postgres", type(exc).__name__) from exc
+            with suppress(asyncpg.InterfaceError):
+                connection.terminate()  # it may hang, so it is not asked to close
             raise PostgresConnectionError(*self._address) from exc
-        except (asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
-            raise StoreRefusedError("postgres", type(exc).__name__) from exc
         finally:
-            await self._pool.release(connection)
+            with suppress(*DRIVER):  # a connection that is lost only now has done its work
+                await self._pool.release(connection)
 
     async def is_alive(self) -> None:
         """Ask for a sign of life; raises PostgresConnectionNotAliveError."""
@@ -49,3 +53,10 @@ class PostgresConnector:
     async def aclose(self) -> None:
         """Close all connections, busy or not."""
         self._pool.terminate()
+
+
+def _is_lost(connection: Any) -> bool:
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:  # the pool has taken it back
+        return True

@@ -1,10 +1,15 @@
 """Stores that are away: answered within the timeout, told once, healed without a restart."""
 
 import asyncio
+import itertools
+import os
 import signal
 import subprocess
 import sys
+import threading
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +23,7 @@ from tests.integration.stores import Victim, open_folder
 from tests.service import ROOT, Service, failures, running
 
 TIMEOUT = 0.5  # seconds, for every wait of the service
+KILLS = int(os.environ.get("KILLS", "3"))  # of each store, under load
 ERRORS = {"postgres": "PostgresConnectionError", "redis": "RedisConnectionError"}
 
 
@@ -149,3 +155,48 @@ def test_wrong_address_is_an_error_of_our_own(world: World, wrong: tuple[str, st
         told = {r["error"] for r in failures(service.records()) if "store" in r}
         assert told == {"PostgresConnectionNotAliveError", "RedisConnectionNotAliveError"}
         assert not [password for password in passwords if password in "".join(service.lines)]
+
+
+@pytest.mark.parametrize("store", ["postgres", "redis"])
+def test_nothing_is_lost_while_a_store_dies_again_and_again(world: World, store: str) -> None:
+    """Under load every request has a whole answer and one access line, every 503 one ERROR of ours."""
+    victim: Victim = getattr(world, store)
+    answers, news, over = dict[str, int](), threading.Condition(), threading.Event()
+
+    def keep_asking(worker: int) -> None:
+        for number in itertools.count():
+            if over.is_set():
+                return
+            body = {**APPLICATION, "amount": number % 90_000 + 1, "duration_months": 30 + worker}
+            headers = {"X-Request-ID": f"{store}-{worker}-{number}"}
+            response = world.service.request("POST", "/decisions", json=body, headers=headers)
+            assert response.headers["x-request-id"] == headers["X-Request-ID"]
+            assert response.json()
+            with news:
+                answers[headers["X-Request-ID"]] = response.status_code
+                news.notify_all()
+
+    def wait_for(status: int) -> None:
+        with news:
+            enough = Counter(answers.values())[status] + 8
+            assert news.wait_for(lambda: Counter(answers.values())[status] >= enough, timeout=30)
+
+    with ThreadPoolExecutor(4) as pool:
+        workers = [pool.submit(keep_asking, worker) for worker in range(4)]
+        try:
+            for _ in range(KILLS):
+                wait_for(201)
+                victim.kill()
+                wait_for(503)
+                victim.start()
+            wait_for(201)
+        finally:
+            over.set()
+    assert [worker.result() for worker in workers] == [None] * 4
+    world.service.told(list(answers)[-1])
+    records = [record for record in world.service.records() if record["correlation_id"] in answers]
+    assert {r["correlation_id"]: r["status"] for r in records if r["logger"] == "access"} == answers
+    assert sum(r["logger"] == "access" for r in records) == len(answers)
+    told = Counter((r["correlation_id"], r["level"], r["error"]) for r in failures(records))
+    assert told == Counter((name, "ERROR", ERRORS[store]) for name, status in answers.items() if status == 503)
+    assert set(answers.values()) == {201, 503}
