@@ -1,5 +1,6 @@
 """What is rendered works: its own tests and checks pass, and its commands do what they say."""
 
+import contextlib
 import json
 import os
 import re
@@ -9,7 +10,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -58,40 +61,72 @@ def free_port() -> int:
         return port
 
 
+class Served(NamedTuple):
+    """A service that `make dev` runs."""
+
+    process: subprocess.Popen[str]
+    port: int
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[Served]:
+    """Run `make dev` until the end of the block, or until it is stopped."""
+    port = free_port()
+    command = ["make", f"PYTHON={sys.executable}", "dev"]
+    env = ENVIRONMENT | {"PORT": str(port)}
+    with (
+        (folder / "dev.log").open("w+", encoding="utf-8") as log,
+        subprocess.Popen(
+            command, cwd=folder, env=env, stdout=log, stderr=log, text=True, start_new_session=True
+        ) as dev,
+    ):
+        try:
+            while "Application startup complete" not in (text := (folder / "dev.log").read_text(encoding="utf-8")):
+                assert dev.poll() is None, text
+                time.sleep(0.1)
+            yield Served(dev, port)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(dev.pid, signal.SIGTERM)
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_first_turn(render: Render, stop: signal.Signals) -> None:
     """`make dev` serves: a good request is a 201, a bad one a 422 and a WARNING; stopping it leaves nothing."""
     folder = render()
-    port = free_port()
-    environment = ENVIRONMENT | {"PORT": str(port)}
     before = {process.pid for process in psutil.process_iter()}
-    command = ["make", f"PYTHON={sys.executable}", "dev"]
-    with subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as dev:
-        assert dev.stdout is not None
-        for line in dev.stdout:
-            if "Application startup complete" in line:
-                break
-        good, bad = make(folder, "request", PORT=str(port)), make(folder, "bad-request", PORT=str(port))
+    with served(folder) as service:
+        port = str(service.port)
+        good, bad = make(folder, "request", PORT=port), make(folder, "bad-request", PORT=port)
         assert " 201 Created" in good
         assert json.loads(good.splitlines()[-1])["outcome"] == "approved"
         assert " 422 " in bad
-        os.killpg(dev.pid, stop)
-        rest = dev.stdout.read()
-    assert len(re.findall(r"WARNING +errors: request is not valid", rest)) == 1
+        os.killpg(service.process.pid, stop)
+        service.process.wait()
+    log = (folder / "dev.log").read_text(encoding="utf-8")
+    assert len(re.findall(r"WARNING +errors: request is not valid", log)) == 1
     deadline = time.monotonic() + 10
     while left := [
         p for p in psutil.process_iter(["cmdline"]) if p.pid not in before and str(folder) in str(p.info["cmdline"])
     ]:
         assert time.monotonic() < deadline, left
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize("error_format", ["problem", "message"])
+def test_answers_are_as_documented_whatever_is_sent(render: Render, error_format: str) -> None:
+    """Requests that a fuzzer makes from the service's own OpenAPI get no 5xx and no undocumented answer."""
+    folder = render(error_format=error_format)
+    with served(folder) as service:
+        schema = f"http://127.0.0.1:{service.port}/openapi.json"
+        limits = ("--checks=all", "--max-examples=50", "--seed=1", "--continue-on-failure", "--no-color")
+        fuzzer = [Path(sys.executable).with_name("schemathesis"), "run", schema, *limits]
+        done = subprocess.run(fuzzer, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr
+    assert int(re.findall(r"(\d+) generated, \1 passed", done.stdout)[0]) > 200
+    log = (folder / "dev.log").read_text(encoding="utf-8")
+    assert re.findall(r"(?m)^\S+ (?:ERROR|CRITICAL) .*", log) == []
+    assert "status=422" in log
 
 
 def test_tests_pass_on_a_bare_machine(render: Render, tmp_path: Path) -> None:
