@@ -114,10 +114,22 @@ class ContextExecutor(ThreadPoolExecutor):
         return super().submit(copy_context().run, fn, *args, **kwargs)
 
 
+def tell_of_task(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Tell of a task that failed and that nobody awaits, with the id of the request that made it."""
+    task, exc = context.get("future") or context.get("task"), context.get("exception")
+    run = task.get_context().run if hasattr(task, "get_context") else copy_context().run  # Python 3.11 cannot tell
+    if exc:
+        run(report, exc)
+    else:
+        loop.default_exception_handler(context)
+
+
 @asynccontextmanager
 async def guarded_life() -> AsyncIterator[None]:
     """Tell once what keeps the application from starting or stopping."""
-    asyncio.get_running_loop().set_default_executor(ContextExecutor())
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ContextExecutor())
+    loop.set_exception_handler(tell_of_task)
     current.set(Trail(None))
     try:
         yield

@@ -242,6 +242,12 @@ async def failing_later_as_known() -> None:
     raise UnavailableError("later")
 
 
+@app.get("/after/task")
+async def after_task() -> str:
+    asyncio.ensure_future(failing_later())  # noqa: RUF006 - nobody awaits it
+    return "answer"
+
+
 @app.get("/after/background")
 async def after_background(tasks: BackgroundTasks) -> str:
     tasks.add_task(failing_later)

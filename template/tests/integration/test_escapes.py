@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -128,6 +129,20 @@ def test_failure_after_the_answer_is_told_once(faulty: Service, path: str, level
     records = faulty.told(correlation_id)
     assert [(r["level"], r["error"]) for r in failures(records)] == [(level, error)]
     assert [r["status"] for r in access(records, correlation_id)] == [200]
+
+
+def test_failure_of_a_task_that_nobody_awaits_is_told_once(faulty: Service) -> None:
+    """A task that fails on its own is told; with the id where Python knows of a task's context."""
+    since = len(faulty.records())
+    response = faulty.get("/after/task")
+    assert response.json() == "answer"
+    correlation_id = response.headers["x-request-id"]
+    faulty.wait(lambda records: failures(records[since:]))
+    faulty.told(correlation_id)
+    (told,) = failures(faulty.records()[since:])
+    assert (told["level"], told["error"]) == ("CRITICAL", "KeyError")
+    assert frames_of(told)[0].endswith("src/faulty.py")
+    assert told["correlation_id"] == (correlation_id if sys.version_info >= (3, 12) else None)
 
 
 @pytest.mark.parametrize(("path", "received"), [("/stream/first", 0), ("/stream/later", 100)])
