@@ -116,10 +116,10 @@ class ContextExecutor(ThreadPoolExecutor):
 
 def tell_of_task(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Tell of a task that failed and that nobody awaits, with the id of the request that made it."""
-    task, exc = context.get("future") or context.get("task"), context.get("exception")
-    run = task.get_context().run if hasattr(task, "get_context") else copy_context().run  # Python 3.11 cannot tell
+    exc = context.get("exception")
+    home: Any = getattr(context.get("future") or context.get("task"), "get_context", copy_context)()  # 3.11 has none
     if exc:
-        run(report, exc)
+        home.run(report, exc)
     else:
         loop.default_exception_handler(context)
 
