@@ -17,6 +17,7 @@ from dotenv import load_dotenv
 # copier: if stores
 from dev import stores
 # copier: endif
+from dev.containers import COMMANDS as IN_CONTAINERS
 from src.config import load_settings
 from src.utils.logging_config import configure_logging
 
@@ -140,6 +141,7 @@ COMMANDS = {"dev": dev, "test": test, "lint": lint, "format": fmt, "request": re
 # copier: if "postgres" in stores
 COMMANDS["migrate"] = migrate
 # copier: endif
+COMMANDS |= IN_CONTAINERS
 
 if __name__ == "__main__":
     load_dotenv(ROOT / ".env")
