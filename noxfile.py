@@ -63,12 +63,12 @@ def rendered(session: nox.Session) -> None:
 
 @nox.session
 def containers(session: nox.Session) -> None:
-    """Run what is rendered in containers; EVERY_PYTHON=1 does so on each version of Python that is offered."""
+    """Run what is rendered in containers; with EVERYTHING=1 on each version of Python."""
     if subprocess.run(["docker", "ps"], capture_output=True, check=False).returncode if shutil.which("docker") else 1:
         missing = "no Docker engine answers; start one, or leave this session out: nox -s lint tests rendered"
         session.error(missing) if os.environ.get("CI") else session.skip(missing)
     session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests"))
-    session.run("pytest", "tests/test_containers.py", *session.posargs)
+    session.run("pytest", "--numprocesses=2", "tests/test_containers.py", *session.posargs)
 
 
 @contextlib.contextmanager

@@ -34,6 +34,7 @@ BODY = {
     "employment": "below_7_years",
     "installment_rate": 2,
 }
+EVERYTHING = bool(os.environ.get("EVERYTHING"))
 Record = dict[str, Any]
 
 
@@ -113,7 +114,8 @@ class Containers:
             check=False,
         )
         assert done.returncode != 0
-        return "".join(line for line in done.stderr.splitlines(keepends=True) if not line.startswith("make: "))
+        noise = ("make: ", "installing dependencies ")
+        return "".join(line for line in done.stderr.splitlines(keepends=True) if not line.startswith(noise))
 
 
 def wait_until(condition: Callable[[], Any], timeout: float = 60) -> Any:
@@ -178,6 +180,7 @@ def test_first_turn_in_containers(start: Start) -> None:
     make(it.folder, "up")
     assert it.request("GET", f"/decisions/{decision['id']}")[::2] == (200, decision)
     check_tests_on_these_stores(it)
+    check_suite(it)
     make(it.folder, "down")
     assert it.docker("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={it.slug}") == ""
     check_lost_password_and_down_all(it)
@@ -326,65 +329,25 @@ def check_lost_password_and_down_all(it: Containers) -> None:
     assert it.docker(*volumes) == ""
 
 
-def test_what_is_missing_is_told_in_one_line(start: Start, tmp_path: Path) -> None:
-    """A port that is taken, a wrong setting, no engine: one line each, and nothing that runs."""
-    it = start(example="none", stores=[])
-    with socket.create_server(("127.0.0.1", it.port)):
-        (line,) = it.refused("up").splitlines()
-    assert f"port {it.port} is taken" in line
-    (line,) = it.refused("up", DOCKER_HOST=f"unix://{tmp_path}/none").splitlines()
-    assert line.startswith("no Docker engine answers")
-    for name in ("make", "uv"):
-        (tmp_path / name).symlink_to(shutil.which(name) or name)
-    (line,) = it.refused("up", PATH=str(tmp_path)).splitlines()
-    assert line.startswith("there is no `docker` here")
-
-    (it.folder / ".env").write_text(f"PORT={it.port}\nLOG_LEVEL=loud\n", encoding="utf-8")
-    wrong = [line for line in it.refused("up").splitlines() if "wrong settings" in line]
-    assert [line.split(":")[1] for line in wrong] == [" log_level"]
-    done = subprocess.run(
-        ["docker", "run", "--rm", "--env", "LOG_LEVEL=loud", it.slug], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (3, "", 1)
-
-
-def test_build_without_a_lock_file_says_so(start: Start) -> None:
-    """Who builds the image before there is a lock file is told which file that is, and how to make one."""
-    it = start(example="none", stores=[])
-    done = subprocess.run(
-        ["docker", "compose", "build", "service"],
-        cwd=it.folder,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode != 0
-    assert "run `uv lock`" in done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("answers", [{}, *STORES.values()], ids=["default", *STORES])
-def test_suite_passes_in_the_image(start: Start, answers: Answers) -> None:
-    """Whatever stores there are: all comes up and serves, the tests pass in the image, it stops with exit code 0."""
-    it = start(**answers, **({"example": "none"} if answers else {}))
+@pytest.mark.parametrize("answers", STORES.values(), ids=STORES)
+def test_other_stores_in_containers(start: Start, answers: Answers) -> None:
+    """Whatever stores there are, all comes up and serves, on several processes, and stops with exit code 0."""
+    it = start(example="none", **answers)
     with (it.folder / ".env").open("a", encoding="utf-8") as file:
-        file.write("\nWORKERS=2\n")
+        file.write("\nWORKERS=2")
     make(it.folder, "up")
-    assert " 20" in make(it.folder, "request")
-    check_suite(it)
+    stores = json.loads(make(it.folder, "request").splitlines()[-1])["stores"]
+    assert stores == dict.fromkeys(answers["stores"], True)
+    assert len([r for r in it.records() if r["message"].startswith("Started server process")]) == 2
+    if EVERYTHING:
+        check_suite(it)
     it.docker("stop", f"{it.slug}-service-1")
     assert it.inspect("service", ".State.ExitCode") == 0
 
 
-def check_suite(it: Containers) -> None:
-    """The tests pass in the image, none is left out, on Python of the version that was asked for."""
-    said = it.compose("run", "--build", "--rm", "--no-TTY", "tests")
-    assert re.search(r"=+ \d+ passed in [\d.]+s.* =+\s*\Z", said), said[-3000:]
-
-
-@pytest.mark.skipif(not os.environ.get("EVERY_PYTHON"), reason="takes minutes; EVERY_PYTHON=1 runs it")
+@pytest.mark.skipif(not EVERYTHING, reason="takes minutes; EVERYTHING=1 runs it")
 @pytest.mark.parametrize("version", PYTHONS)
-def test_every_python(start: Start, version: str) -> None:
+def test_other_pythons_in_containers(start: Start, version: str) -> None:
     """The image is made from the Python that was asked for, and the tests pass on it."""
     it = start(python_version=version)
     make(it.folder, "up")
@@ -393,17 +356,54 @@ def test_every_python(start: Start, version: str) -> None:
     check_suite(it)
 
 
-def test_rebuild_after_a_change_keeps_the_dependencies(start: Start) -> None:
-    """After a change of the code nothing is installed anew."""
+def check_suite(it: Containers) -> None:
+    """The service's own tests pass in its image, on the stores in containers."""
+    said = it.compose("run", "--build", "--rm", "--no-TTY", "tests")
+    assert re.search(r"=+ \d+ passed in [\d.]+s.* =+\s*\Z", said), said[-3000:]
+
+
+def test_what_is_missing_is_told_in_one_line(start: Start, tmp_path: Path) -> None:
+    """No lock file, a port that is taken, no engine, no docker, a wrong setting: one line that says so."""
     it = start(example="none", stores=[])
+    command = ["docker", "compose", "build", "service"]
+    built = subprocess.run(command, cwd=it.folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert built.returncode != 0
+    assert "To create a lockfile, run `uv lock`" in built.stdout + built.stderr
+
+    with socket.create_server(("127.0.0.1", it.port)):
+        (line,) = it.refused("up").splitlines()
+    assert f"port {it.port} is taken" in line
+    (line,) = it.refused("up", DOCKER_HOST=f"unix://{tmp_path}/none").splitlines()
+    assert line.startswith("no Docker engine answers")
+    for program in (shutil.which("make") or "make", Path(sys.executable).with_name("uv")):
+        (tmp_path / Path(program).name).symlink_to(program)
+    (line,) = it.refused("up", PATH=str(tmp_path)).splitlines()
+    assert line.startswith("there is no `docker` here")
+
+    (it.folder / ".env").write_text(f"PORT={it.port}\nLOG_LEVEL=loud\n", encoding="utf-8")
+    wrong = [line for line in it.refused("up").splitlines() if "wrong settings" in line]
+    assert [line.split(":")[1] for line in wrong] == [" log_level"]
+    command = ["docker", "run", "--rm", "--env", "LOG_LEVEL=loud", it.slug]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (3, "", 1)
+
+    check_rebuild(it)
+
+
+def check_rebuild(it: Containers) -> None:
+    """After a change of the code an image is made in which nothing but the code is new."""
+
+    def layers() -> list[str]:
+        shown: list[str] = json.loads(it.docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", it.slug))
+        return shown
+
+    before = layers()
+    (it.folder / ".env").write_text(f"PORT={it.port}\n", encoding="utf-8")
+    (it.folder / "src" / "new.py").write_text("", encoding="utf-8")
     make(it.folder, "up")
-    layers = json.loads(it.docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", it.slug))
-    with (it.folder / "src" / "main.py").open("a", encoding="utf-8") as file:
-        file.write("# changed\n")
-    make(it.folder, "up")
-    after = json.loads(it.docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", it.slug))
-    assert (after[:-1], after[-1] != layers[-1]) == (layers[:-1], True)
-    assert "# changed" in it.compose("exec", "--no-TTY", "service", "cat", "src/main.py")
+    after = layers()
+    assert (after[:-1], after[-1] != before[-1]) == (before[:-1], True)
+    assert it.compose("exec", "--no-TTY", "service", "ls", "src/new.py") == "src/new.py\n"
 
 
 def test_dependencies_are_listed_and_audited(render: Render) -> None:
