@@ -222,6 +222,7 @@ def check_hardening(it: Containers) -> None:
         assert host["LogConfig"]["Config"]["max-size"] == "10m"
         published = (it.inspect(service, ".NetworkSettings.Ports") or {}).values()
         assert {binding["HostIp"] for bindings in published for binding in bindings or []} <= {"127.0.0.1"}
+    it.compose("exec", "--no-TTY", "postgres", "touch", "/run/postgresql/own")
     processes = it.compose(
         "exec", "--no-TTY", "service", "sh", "-c", "cat /proc/[0-9]*/status | grep -E '^(Uid|CapEff)'"
     )
