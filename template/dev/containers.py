@@ -89,8 +89,9 @@ def require_engine() -> None:
         sys.exit("there is no `docker` here: install Docker Engine or Docker Desktop, or use `make dev`")
     if _run("compose", "version").returncode:
         sys.exit("`docker compose` is missing: install the Compose plugin, version 2.24 or newer")
-    if _run("ps", "--quiet").returncode:
-        sys.exit("no Docker engine answers: start it, or use `make dev`")
+    asked = _run("ps", "--quiet")
+    if asked.returncode:
+        sys.exit(f"no Docker engine answers: start it, or use `make dev` ({' '.join(asked.stderr.split())})")
 
 
 def require_free_port() -> None:
