@@ -1,7 +1,10 @@
 """Everything that is checked here: `nox` runs it all, `nox -l` lists it."""
 
 import contextlib
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +13,7 @@ import nox
 
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "tests", "rendered"]
+nox.options.sessions = ["lint", "tests", "rendered", "containers"]
 
 ROOT = Path(__file__).parent
 DEPENDENCIES = nox.project.load_toml("pyproject.toml")
@@ -35,6 +38,8 @@ def lint(session: nox.Session) -> None:
         workflows += [str(file) for file in service.glob(".github/workflows/*.yml")]
         session.run("actionlint", *workflows)
         session.run("zizmor", "--offline", "--quiet", *workflows)
+        if sys.platform != "win32":
+            session.run("hadolint", str(service / "Dockerfile"))
     session.chdir("template")
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
@@ -47,8 +52,8 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Render in every way that matters, and ask every question."""
     session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests"))
-    slow = "--ignore=tests/test_rendered_service.py"
-    session.run("pytest", "--numprocesses=auto", slow, *session.posargs)
+    slow = [f"--ignore=tests/test_{name}.py" for name in ("rendered_service", "containers")]
+    session.run("pytest", "--numprocesses=auto", *slow, *session.posargs)
 
 
 @nox.session
@@ -72,6 +77,16 @@ def readme(session: nox.Session) -> None:
     session.install(*nox.project.dependency_groups(DEPENDENCIES, "bench"))
     install_service(session)
     session.run("python", "-m", "bench.readme", env={"PYTHONPATH": "template"})
+
+
+@nox.session
+def containers(session: nox.Session) -> None:
+    """Run what is rendered in containers; with EVERYTHING=1 on each version of Python."""
+    if subprocess.run(["docker", "ps"], capture_output=True, check=False).returncode if shutil.which("docker") else 1:
+        missing = "no Docker engine answers; start one, or leave this session out: nox -s lint tests rendered"
+        session.error(missing) if os.environ.get("CI") else session.skip(missing)
+    session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests"))
+    session.run("pytest", "--numprocesses=2", "tests/test_containers.py", *session.posargs)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from dotenv import load_dotenv
 # copier: if stores
 from dev import stores
 # copier: endif
+from dev.containers import COMMANDS as IN_CONTAINERS
 from src.config import load_settings
 from src.utils.logging_config import configure_logging
 
@@ -99,6 +100,20 @@ def lint() -> None:
     run("python", "-m", "dev.house_rules", "src")
 
 
+def audit() -> None:
+    """Look for known weaknesses in the dependencies, and list these in `sbom.json`, in the form of CycloneDX."""
+    uv, folder = os.environ.get("UV", "uv"), ROOT / ".dev"
+    folder.mkdir(exist_ok=True)
+    listed = str(folder / "requirements.txt")
+    for arguments in (
+        ["export", "--quiet", "--no-dev", "--format", "cyclonedx1.5", "--output-file", "sbom.json"],
+        ["export", "--quiet", "--no-dev", "--no-emit-project", "--output-file", listed],
+        ["tool", "run", "pip-audit>=2.10", "--requirement", listed, "--disable-pip", "--require-hashes"],
+    ):
+        if code := subprocess.run([uv, *arguments], check=False, cwd=ROOT).returncode:
+            sys.exit(code)
+
+
 def fmt() -> None:
     """Format, and mend what can be mended."""
     run("ruff", "format", ".")
@@ -140,6 +155,7 @@ COMMANDS = {"dev": dev, "test": test, "lint": lint, "format": fmt, "request": re
 # copier: if "postgres" in stores
 COMMANDS["migrate"] = migrate
 # copier: endif
+COMMANDS |= {"audit": audit, **IN_CONTAINERS}
 
 if __name__ == "__main__":
     load_dotenv(ROOT / ".env")
