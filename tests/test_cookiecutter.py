@@ -234,10 +234,10 @@ def bare_python(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def tools(folder: Path, *names: str) -> str:
-    """Return a PATH that holds git, what uv's scripts need of a shell, and programs of these names."""
+    """Return a PATH that holds git and programs of these names."""
     (folder / "bin").mkdir()
     own = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    for name in ("git", "dirname", "realpath", *names):
+    for name in ("git", *names):
         (folder / "bin" / name).symlink_to(shutil.which(name, path=own) or sys.executable)
     return str(folder / "bin")
 
@@ -279,12 +279,9 @@ def test_uvx_fetches_copier(bare_python: str, door: Path, tmp_path: Path) -> Non
     uv = [sys.executable, "-m", "uv", "cache", "dir"]
     cache = subprocess.run(uv, capture_output=True, text=True, check=True).stdout.strip()
     own = {k: v for k, v in os.environ.items() if k.startswith(("UV_", "PIP_", "SSL_"))}
-    own |= {
-        "PATH": tools(tmp_path, "uv", "uvx"),
-        "HOME": str(tmp_path),
-        "UV_CACHE_DIR": cache,
-        "UV_PYTHON": bare_python,
-    }
+    path = f"{tools(tmp_path, 'uv', 'uvx')}:/usr/bin:/bin"  # git is partly a shell script
+    assert shutil.which("copier", path=path) is None
+    own |= {"PATH": path, "HOME": str(tmp_path), "UV_CACHE_DIR": cache, "UV_PYTHON": bare_python}
     done = run_hook(bare_python, tmp_path, door / "airtight", **own)
     assert done.returncode == 0, done.stderr
     assert tree(tmp_path / "my-service") == tree(copied(tmp_path, str(door / "airtight"), SKELETON))
