@@ -10,7 +10,8 @@ import nox
 
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "tests", "rendered"]
+nox.options.sessions = ["lint", "tests", "updates", "rendered"]
+SLOW = ["test_rendered_service", "test_update", "test_cookiecutter"]
 
 ROOT = Path(__file__).parent
 DEPENDENCIES = nox.project.load_toml("pyproject.toml")
@@ -47,8 +48,16 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Render in every way that matters, and ask every question."""
     session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests"))
-    slow = "--ignore=tests/test_rendered_service.py"
-    session.run("pytest", "--numprocesses=auto", slow, *session.posargs)
+    slow = [f"--ignore=tests/{name}.py" for name in SLOW]
+    session.run("pytest", "--numprocesses=auto", *slow, *session.posargs)
+
+
+@nox.session
+def updates(session: nox.Session) -> None:
+    """Update what earlier versions rendered, and render through Cookiecutter and cruft."""
+    session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests", "updates"))
+    files = ["tests/test_update.py", "tests/test_cookiecutter.py"]
+    session.run("pytest", "--numprocesses=auto", *files, *session.posargs)
 
 
 @nox.session
@@ -56,6 +65,27 @@ def rendered(session: nox.Session) -> None:
     """Run what is rendered: its own tests and checks, its commands, also on a bare machine."""
     session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests"))
     session.run("pytest", "tests/test_rendered_service.py", *session.posargs)
+
+
+@nox.session
+def unit(session: nox.Session) -> None:
+    """Run the unit tests of the service in place: what needs no store, on any system."""
+    install_service(session)
+    session.chdir("template")
+    session.run("pytest", "tests/unit", *session.posargs)
+
+
+@nox.session
+def cookiecutter_json(session: nox.Session) -> None:
+    """Write `cookiecutter.json` anew after a change of the questions."""
+    session.install("pyyaml")
+    session.run("python", "scripts/cookiecutter_json.py")
+
+
+@nox.session(venv_backend="none")
+def release(session: nox.Session) -> None:
+    """Check version and changelog, and print the commands that release."""
+    session.run("python", "scripts/release.py")
 
 
 @contextlib.contextmanager

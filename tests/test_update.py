@@ -1,6 +1,7 @@
 """`copier update` brings what is new, keeps what is the user's, and shows where both collide."""
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import copier as copier_api
 import pytest
+import yaml
 
 from tests.conftest import ROOT, Answers
 from tests.repositories import (
@@ -411,6 +413,65 @@ def test_file_that_a_release_has_moved(longer: Path, tmp_path: Path) -> None:
     assert '<<<<<<< before updating\n        ("PORT", "mine"),\n=======\n>>>>>>> after updating\n' in text
     assert text.count("<<<<<<<") == 2
     assert not (project / old).exists()
+
+
+# The job that does it
+
+
+@pytest.fixture
+def hosted(history: History, tmp_path: Path) -> Path:
+    """A checkout of a project as CI has it; its origin, and what is called outside of it, are beside it."""
+    project = start(history("imagined"), tmp_path / "service", {"example": "none", "stores": []})
+    git(tmp_path, "clone", "--quiet", "--bare", "service", "origin.git")
+    git(project, "remote", "add", "origin", str(tmp_path / "origin.git"))
+    calls = {
+        "pipx": f'[ "$1 $2" = "run copier" ] && shift 2 && exec {sys.executable} -m copier "$@"',
+        "gh": f'echo "$@" >> {tmp_path}/calls',
+    }
+    (tmp_path / "bin").mkdir()
+    for name, script in calls.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        (tmp_path / "bin" / name).chmod(0o755)
+    return project
+
+
+def job(project: Path) -> Done:
+    """Run the commands of the workflow, as GitHub's runner does, until one fails."""
+    workflow = yaml.safe_load((project / ".github/workflows/update.yml").read_text(encoding="utf-8"))
+    path = f"{project.parent / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    for step in workflow["jobs"]["update"]["steps"]:
+        if "run" in step:
+            done = run(project, "bash", "-e", "-c", step["run"], PATH=path)
+            if done.returncode:
+                break
+    return done
+
+
+def test_job_opens_a_pull_request(hosted: Path, tmp_path: Path) -> None:
+    """What came is on a branch of its own, from which a pull request is made; without news there is none."""
+    done = job(hosted)
+    assert done.returncode == 0, done.stderr
+    calls = (tmp_path / "calls").read_text(encoding="utf-8").splitlines()
+    assert calls[-1] == "pr create --fill --head template-update"
+    origin = tmp_path / "origin.git"
+    assert "Update from the template" in git(origin, "log", "--format=%s", "main..template-update")
+    assert git(origin, "show", f"template-update:{ADDED}") == (hosted / ADDED).read_text(encoding="utf-8")
+    assert "secret" not in git(origin, "ls-tree", "-r", "--name-only", "template-update")
+    (tmp_path / "calls").unlink()
+    assert job(hosted).returncode == 0
+    assert not (tmp_path / "calls").exists()
+
+
+def test_job_fails_on_a_collision(hosted: Path, tmp_path: Path) -> None:
+    """Although Copier ends well, the job does not: it names the file, and pushes nothing."""
+    change(hosted, "pyproject.toml", '"orjson>=3.12",', '"orjson==3.12.1",')
+    commit(hosted, "Edit")
+    done = job(hosted)
+    assert done.returncode == 1
+    assert "::error::" in done.stdout
+    assert "pyproject.toml" in done.stdout
+    assert not (tmp_path / "calls").exists()
+    assert git(tmp_path / "origin.git", "branch", "--format=%(refname:short)") == "main\n"
 
 
 # What is released
