@@ -205,7 +205,9 @@ def test_update_without_edits_gives_a_fresh_render(
 
 @pytest.mark.parametrize("release", RELEASES)
 @pytest.mark.parametrize("answers", ANCHORS.values(), ids=ANCHORS)
-def test_update_keeps_what_the_user_has_made(history: History, tmp_path: Path, release: str, answers: Answers) -> None:
+def test_update_keeps_what_the_user_has_made(
+    history: History, fresh: Callable[..., Tree], tmp_path: Path, release: str, answers: Answers
+) -> None:
     """After a week of work, the updated tree is what the same work would have made of a fresh render."""
     template = history(release)
     project = start(template, tmp_path / "service", answers)
@@ -216,9 +218,12 @@ def test_update_keeps_what_the_user_has_made(history: History, tmp_path: Path, r
     own = {path: content for path, content in tree(project).items() if path in OWN}
     done = update(project)
     assert (done.returncode, collisions(project)) == (0, []), done.stderr
-    again = start(template, tmp_path / "again", answers, NOW)
+    again = tmp_path / "again"
+    for path, (content, _) in fresh(template, NOW, answers).items():
+        (again / path).parent.mkdir(parents=True, exist_ok=True)
+        (again / path).write_bytes(content)
     work_for_a_week(again)
-    assert files(project, *OWN) == files(again, *OWN)
+    assert files(project, *OWN) == without(tree(again), *OWN)
     assert {path: content for path, content in tree(project).items() if path in OWN} == own
 
 
@@ -290,14 +295,12 @@ def test_example_that_was_deleted_by_hand_stays_deleted(history: History, tmp_pa
 
 
 SWITCHES: dict[str, tuple[str, Answers, Answers]] = {  # the version to begin with, answers, other answers
-    "no-example": (NOW, {}, {"example": "none"}),
+    "no-example": (NOW, {"ci": "gitlab"}, {"example": "none", "ci": "github", "python_version": "3.12"}),
     "no-example-no-store": (BEFORE, {}, {"example": "none", "stores": []}),
     "example": (BEFORE, {"example": "none", "stores": ["redis"]}, {"example": "decisions"}),
     "store-added": (NOW, {"example": "none", "stores": ["postgres"]}, {"stores": ["postgres", "redis"]}),
     "store-dropped": (BEFORE, {"example": "none", "stores": ["postgres", "redis"]}, {"stores": ["redis"]}),
-    "error-format": (NOW, {}, {"error_format": "message"}),
-    "ci": (BEFORE, {"ci": "gitlab"}, {"ci": "github", "python_version": "3.12"}),
-    "name": (NOW, {"project_name": "One"}, {"project_name": "Two", "project_slug": "two"}),
+    "error-format": (NOW, {}, {"error_format": "message", "project_name": "Two", "project_slug": "two"}),
 }
 
 
@@ -337,15 +340,12 @@ def longer(history: History, tmp_path: Path) -> Path:
 def test_update_after_update(longer: Path, fresh: Callable[..., Tree], tmp_path: Path) -> None:
     """Version after version arrives, a new question is answered by its default, and again nothing is left to do."""
     project = start(longer, tmp_path / "service", SKELETON)
-    check = copier(project, "check-update")
-    assert "New template version available" in check.stdout
-    assert copier(project, "check-update", "--quiet").returncode == 2
+    assert "New template version available" in copier(project, "check-update").stdout
     for version in (NOW, NEXT):
         done = update(project, f"--vcs-ref={version}")
         assert (done.returncode, collisions(project)) == (0, []), done.stderr
         assert files(project, *OWN) == without(fresh(longer, version, SKELETON), *OWN)
         commit(project, version)
-    assert "Project is up-to-date!" in copier(project, "check-update").stdout
     assert copier(project, "check-update", "--quiet").returncode == 0
     assert update(project).returncode == 0
     assert git(project, "status", "--short") == ""
