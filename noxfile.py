@@ -57,7 +57,7 @@ def updates(session: nox.Session) -> None:
     """Update what earlier versions rendered, and render through Cookiecutter and cruft."""
     session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests", "updates"))
     files = ["tests/test_update.py", "tests/test_cookiecutter.py"]
-    session.run("pytest", "--numprocesses=auto", *files, *session.posargs)
+    session.run("pytest", "--numprocesses=auto", "--dist=worksteal", *files, *session.posargs)
 
 
 @nox.session

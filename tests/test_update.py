@@ -186,6 +186,22 @@ class RequestTooLargeError('''
     (project / ".pre-commit-config.yaml").unlink()
 
 
+def test_updated_project_passes_its_checks(history: History, tmp_path: Path) -> None:
+    """A project that was worked on, and has a lock file, installs, tests and lints after an update."""
+    project = start(history("imagined"), tmp_path / "service", {})
+    (project / ".env").unlink()
+    work_for_a_week(project)
+    uv = (sys.executable, "-m", "uv")
+    assert run(project, *uv, "lock", "--quiet").returncode == 0
+    commit(project, "A week of work")
+    assert (update(project).returncode, collisions(project)) == (0, [])
+    assert "python-multipart" in (project / "uv.lock").read_text(encoding="utf-8")
+    assert "Required test coverage of 95.0% reached" in make(project, "test")
+    assert "Contracts: 3 kept, 0 broken" in make(project, "lint")
+    assert "python-multipart" not in (project / "uv.lock").read_text(encoding="utf-8")
+    assert 'name = "humanize"' in (project / "uv.lock").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("release", RELEASES)
 @pytest.mark.parametrize("answers", ANCHORS.values(), ids=ANCHORS)
 def test_update_without_edits_gives_a_fresh_render(
@@ -225,22 +241,6 @@ def test_update_keeps_what_the_user_has_made(
     work_for_a_week(again)
     assert files(project, *OWN) == without(tree(again), *OWN)
     assert {path: content for path, content in tree(project).items() if path in OWN} == own
-
-
-def test_updated_project_passes_its_checks(history: History, tmp_path: Path) -> None:
-    """A project that was worked on, and has a lock file, installs, tests and lints after an update."""
-    project = start(history("imagined"), tmp_path / "service", {})
-    (project / ".env").unlink()
-    work_for_a_week(project)
-    uv = (sys.executable, "-m", "uv")
-    assert run(project, *uv, "lock", "--quiet").returncode == 0
-    commit(project, "A week of work")
-    assert (update(project).returncode, collisions(project)) == (0, [])
-    assert "python-multipart" in (project / "uv.lock").read_text(encoding="utf-8")
-    assert "Required test coverage of 95.0% reached" in make(project, "test")
-    assert "Contracts: 3 kept, 0 broken" in make(project, "lint")
-    assert "python-multipart" not in (project / "uv.lock").read_text(encoding="utf-8")
-    assert 'name = "humanize"' in (project / "uv.lock").read_text(encoding="utf-8")
 
 
 def test_collision_is_visible_and_loses_nothing(history: History, tmp_path: Path) -> None:
