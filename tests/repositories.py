@@ -13,13 +13,12 @@ from tests.conftest import ROOT
 PARTS = ("copier.yml", "cookiecutter.json", "hooks", "template", "{{ cookiecutter.__folder }}")
 NOT_OURS = shutil.ignore_patterns("__pycache__", ".venv", ".dev", ".*_cache", ".coverage*", "uv.lock")
 SOMEBODY = {f"GIT_{who}_{what}": "a@b.example" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "DATABASE_URL", "REDIS_URL")} | SOMEBODY
 Done = subprocess.CompletedProcess[str]
 
 
 def run(folder: Path, *command: str, **environment: str) -> Done:
     """Run a command in a folder as a shell would."""
-    env = ENVIRONMENT | {"PWD": str(folder)} | environment
+    env = os.environ | SOMEBODY | {"PWD": str(folder)} | environment
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, encoding="utf-8", check=False)
 
 
