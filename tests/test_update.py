@@ -474,6 +474,15 @@ def test_job_fails_on_a_collision(hosted: Path, tmp_path: Path) -> None:
     assert git(tmp_path / "origin.git", "branch", "--format=%(refname:short)") == "main\n"
 
 
+def test_job_runs_weekly_once_its_marks_are_removed(hosted: Path) -> None:
+    """By default nothing runs that was not asked for; the comment says how to ask."""
+    text = (hosted / ".github/workflows/update.yml").read_text(encoding="utf-8")
+    weekly = text.replace("  # schedule:", "  schedule:").replace("  #   - cron:", "    - cron:")
+    on, weekly_on = (yaml.safe_load(one)[True] for one in (text, weekly))  # YAML takes `on` for a truth
+    assert on == {"workflow_dispatch": None}
+    assert weekly_on == {"workflow_dispatch": None, "schedule": [{"cron": "23 5 * * 1"}]}
+
+
 # What is released
 
 
