@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import nox
 
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "tests", "rendered", "containers"]
+nox.options.sessions = ["lint", "tests", "updates", "rendered", "containers"]
+SLOW = ["test_rendered_service", "test_update", "test_cookiecutter", "test_containers"]
 
 ROOT = Path(__file__).parent
 DEPENDENCIES = nox.project.load_toml("pyproject.toml")
@@ -35,6 +37,9 @@ def lint(session: nox.Session) -> None:
     session.run("mypy")
     workflows = [str(file) for file in ROOT.glob(".github/workflows/*.yml")]
     with rendered_service(session) as service:
+        update = service / ".github" / "workflows" / "update.yml"
+        weekly = re.sub(r"(?m)^  # (schedule:|  - cron:)", r"  \1", update.read_text(encoding="utf-8"))
+        update.with_stem("weekly").write_text(weekly, encoding="utf-8")
         workflows += [str(file) for file in service.glob(".github/workflows/*.yml")]
         session.run("actionlint", *workflows)
         session.run("zizmor", "--offline", "--quiet", *workflows)
@@ -52,8 +57,16 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Render in every way that matters, and ask every question."""
     session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests"))
-    slow = [f"--ignore=tests/test_{name}.py" for name in ("rendered_service", "containers")]
+    slow = [f"--ignore=tests/{name}.py" for name in SLOW]
     session.run("pytest", "--numprocesses=auto", *slow, *session.posargs)
+
+
+@nox.session
+def updates(session: nox.Session) -> None:
+    """Update what earlier versions rendered, and render through Cookiecutter and cruft."""
+    session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests", "updates"))
+    files = ["tests/test_update.py", "tests/test_cookiecutter.py"]
+    session.run("pytest", "--numprocesses=auto", "--dist=worksteal", *files, *session.posargs)
 
 
 @nox.session
@@ -83,10 +96,31 @@ def readme(session: nox.Session) -> None:
 def containers(session: nox.Session) -> None:
     """Run what is rendered in containers; with EVERYTHING=1 on each version of Python."""
     if subprocess.run(["docker", "ps"], capture_output=True, check=False).returncode if shutil.which("docker") else 1:
-        missing = "no Docker engine answers; start one, or leave this session out: nox -s lint tests rendered"
+        missing = "no Docker engine answers; start one, or leave this session out: nox -s lint tests updates rendered"
         session.error(missing) if os.environ.get("CI") else session.skip(missing)
     session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests"))
     session.run("pytest", "--numprocesses=2", "tests/test_containers.py", *session.posargs)
+
+
+@nox.session
+def unit(session: nox.Session) -> None:
+    """Run the unit tests of the service in place: what needs no store, on any system."""
+    install_service(session)
+    session.chdir("template")
+    session.run("pytest", "tests/unit", *session.posargs)
+
+
+@nox.session
+def cookiecutter_json(session: nox.Session) -> None:
+    """Write `cookiecutter.json` anew after a change of the questions."""
+    session.install("pyyaml")
+    session.run("python", "scripts/cookiecutter_json.py")
+
+
+@nox.session(venv_backend="none")
+def release(session: nox.Session) -> None:
+    """Check version and changelog, and print the commands that release."""
+    session.run("python", "scripts/release.py")
 
 
 @contextlib.contextmanager

@@ -116,7 +116,8 @@ def decisions(folder: Path) -> list[str]:
             runs = [server.load("/decisions", SECONDS, script=script) for _ in range(ROUNDS)]
             samples = folder / "samples.txt"
             sampler = ["py-spy", "record", "--format=raw", "--rate=500", "--duration=8", f"--output={samples}"]
-            with subprocess.Popen([*sampler, f"--pid={server.process.pid}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+            sampler += [f"--pid={server.process.pid}"]
+            with subprocess.Popen(sampler, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
                 server.load("/decisions", 10, script=script)
     medians = [statistics.median(getattr(run, field) for run in runs) for field in ("rate", "p50", "p99")]
     figures = "{:,.0f} requests/s, p50 {:.2f} ms, p99 {:.2f} ms".format(*medians)

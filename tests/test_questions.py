@@ -73,5 +73,7 @@ def test_render_needs_no_trust_and_runs_nothing(snapshot: Path, tmp_path: Path) 
     """The template has no tasks, migrations or extensions, so that nobody is asked for `--trust`."""
     done = copy(tmp_path / "service", snapshot)
     assert (done.returncode, (tmp_path / "service" / "src" / "main.py").exists()) == (0, True)
-    assert not re.search(r"^_(tasks|migrations|jinja_extensions)", (ROOT / "copier.yml").read_text(), re.MULTILINE)
+    assert not re.search(
+        r"^_(tasks|migrations|jinja_extensions)", (ROOT / "copier.yml").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert f"cd {tmp_path / 'service'}" in done.stderr

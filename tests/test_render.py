@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -78,6 +79,7 @@ def test_render_is_complete_clean_and_silent_about_the_rest(render: Render, answ
     assert not [path for path in folder.rglob("*") if path.is_dir() and not any(path.iterdir())]
 
 
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
 @pytest.mark.parametrize("answers", [{}, {"example": "none", "stores": []}], ids=["default", "skeleton"])
 def test_make_help_names_every_target(render: Render, answers: Answers) -> None:
     """`make help` shows all that can be made, and the README says what to run without make."""

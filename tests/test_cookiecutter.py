@@ -1,0 +1,325 @@
+"""`cookiecutter` renders what `copier copy` renders, byte for byte, so that `copier update` works afterwards."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hooks import post_gen_project as hook
+from scripts.cookiecutter_json import cookiecutter_json
+from tests.conftest import ROOT, Answers
+from tests.repositories import Done, commit, copier, git, run, take_template, tree
+
+HOOK = ROOT / "hooks" / "post_gen_project.py"
+CONTEXT = "{{ cookiecutter | jsonify | jsonify }}"
+SKELETON: Answers = {"example": "none", "stores": [], "ci": "none"}  # the fastest to render
+
+
+@pytest.fixture(scope="session")
+def door(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a repository of the template: one version released, and work after it."""
+    folder = tmp_path_factory.mktemp("door")
+    template = folder / "airtight"
+    template.mkdir()
+    take_template(template)
+    commit(template, "One", "v1.0.0")
+    readme = template / "template" / "README.md"
+    readme.write_text(readme.read_text(encoding="utf-8") + "\nMore of it.\n", encoding="utf-8")
+    commit(template, "Two")
+    git(template, "branch", "next")
+    return folder
+
+
+def cookiecutter(folder: Path, *arguments: str, **environment: str) -> Done:
+    """Run the command that users type, with a home of its own."""
+    homes = {name: str(folder / "home") for name in ("HOME", "USERPROFILE")}
+    return run(folder, sys.executable, "-m", "cookiecutter", *arguments, **homes, **environment)
+
+
+def words(answers: Answers) -> list[str]:
+    """Return answers as one gives them to Cookiecutter."""
+    return [f"{k}={','.join(v) or 'none' if isinstance(v, list) else v}" for k, v in answers.items()]
+
+
+def data(answers: Answers) -> list[str]:
+    """Return answers as one gives them to Copier."""
+    return [f"--data={k}={json.dumps(v) if isinstance(v, list) else v}" for k, v in answers.items()]
+
+
+def copied(folder: Path, template: str, answers: Answers, *options: str) -> Path:
+    """Return what Copier renders."""
+    done = copier(folder, "copy", "--defaults", "--quiet", *data(answers), *options, template, "copied")
+    assert done.returncode == 0, done.stderr
+    return folder / "copied"
+
+
+def test_cookiecutter_json_is_generated() -> None:
+    """`cookiecutter.json` asks what `copier.yml` asks; `nox -s cookiecutter_json` writes it."""
+    generated = cookiecutter_json((ROOT / "copier.yml").read_text(encoding="utf-8"))
+    assert generated == (ROOT / "cookiecutter.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {},
+        {"project_name": "Übung 2!", "python_version": "3.12", "ci": "gitlab", "error_format": "message"},
+        {"project_name": 'It\'s "quoted" \\ 🚀', "example": "none", "stores": ["postgres"]},
+        {"project_name": "--2 Fast", "project_description": "${X} %PATH% * | > : # '''", **SKELETON},
+        {"project_name": "!!!", "example": "none", "stores": ["redis"], "error_format": "message"},
+    ],
+    ids=["defaults", "umlaut", "quotes", "signs", "no-letter"],
+)
+def test_tree_is_the_same_byte_for_byte(door: Path, tmp_path: Path, answers: Answers) -> None:
+    """Both commands render the newest release with the same answers alike, the answers file included."""
+    template = os.path.relpath(door / "airtight", tmp_path)
+    done = cookiecutter(tmp_path, "--no-input", template, *words(answers))
+    assert done.returncode == 0, done.stderr
+    [folder] = set(tmp_path.iterdir()) - {tmp_path / "home"}
+    assert f"{folder} is ready" in done.stdout
+    assert tree(folder) == tree(copied(tmp_path, template, answers))
+    saved = (folder / ".copier-answers.yml").read_text(encoding="utf-8")
+    assert (f"_src_path: {template}\n" in saved, "_commit: v1.0.0\n" in saved) == (True, True)
+    assert f"project_slug: {folder.name}\n" in saved
+
+
+ADDRESSES = {  # what one gives to Cookiecutter, what is the same to Copier, options of both
+    "relative": ("airtight", "airtight", []),
+    "absolute": ("{door}/airtight", "{door}/airtight", []),
+    "url": ("file://{door}/bare.git", "file://{door}/bare.git", []),
+    "url-without-git": ("file://{door}/gitea/airtight", "git+file://{door}/gitea/airtight", []),
+    "git-url": ("git+file://{door}/gitea/airtight", "git+file://{door}/gitea/airtight", []),
+    "abbreviation": ("mine:airtight", "git+file://{door}/gitea/airtight", []),
+    "branch": ("airtight", "airtight", ["next"]),
+    "commit": ("file://{door}/bare.git", "file://{door}/bare.git", ["v1.0.0^0"]),
+}
+
+
+@pytest.mark.parametrize(("template", "same", "checkout"), ADDRESSES.values(), ids=ADDRESSES)
+def test_template_may_be_a_path_or_a_url(
+    door: Path, tmp_path: Path, template: str, same: str, checkout: list[str]
+) -> None:
+    """Whatever Cookiecutter takes for the template goes into the answers file in Copier's words, not as its clone."""
+    shutil.copytree(door / "airtight", tmp_path / "airtight")
+    git(tmp_path, "clone", "--quiet", "--bare", str(door / "airtight"), "bare.git")
+    git(tmp_path, "clone", "--quiet", str(door / "airtight"), "gitea/airtight")
+    rc = f"abbreviations:\n  mine: git+file://{tmp_path}/gitea/{{0}}\n"
+    (tmp_path / "rc").write_text(rc, encoding="utf-8")
+    options = [f"--checkout={reference}" for reference in checkout]
+    command = ["--no-input", "--config-file=rc", *options, "--output-dir=out", template.format(door=tmp_path)]
+    done = cookiecutter(tmp_path, *command, *words(SKELETON))
+    assert done.returncode == 0, done.stderr
+    references = [f"--vcs-ref={reference}" for reference in checkout]
+    expected = copied(tmp_path, same.format(door=tmp_path), SKELETON, *references)
+    assert tree(tmp_path / "out" / "my-service") == tree(expected)
+
+
+def test_update_works_afterwards(door: Path, tmp_path: Path) -> None:
+    """What Cookiecutter began, `copier update` goes on with."""
+    shutil.copytree(door / "airtight", tmp_path / "airtight")
+    # A shell that does not tell where it is: the template is beside the new project.
+    done = cookiecutter(tmp_path, "--no-input", "./airtight", *words(SKELETON), PWD=str(tmp_path / "nowhere"))
+    assert done.returncode == 0, done.stderr
+    project = tmp_path / "my-service"
+    commit(project, "Start")
+    git(tmp_path / "airtight", "tag", "v1.1.0")
+    answers = project / ".copier-answers.yml"
+    # Copier takes a relative path from where it is run, so one runs it where the project was made.
+    done = copier(tmp_path, "update", "--defaults", "my-service")
+    assert done.returncode == 0, done.stderr
+    assert "_commit: v1.1.0\n_src_path: ./airtight\n" in answers.read_text(encoding="utf-8")
+    assert tree(project) == tree(copied(tmp_path, "./airtight", SKELETON))
+
+
+def test_replay_renders_the_same_again(door: Path, tmp_path: Path) -> None:
+    """`--replay` takes the answers of the last time."""
+    answers: Answers = {"project_name": "🚀 'Twice'", "example": "none", "stores": ["redis"]}
+    template = str(door / "airtight")
+    assert cookiecutter(tmp_path, "--no-input", template, *words(answers)).returncode == 0
+    assert cookiecutter(tmp_path, "--replay", "--output-dir=again", template).returncode == 0
+    assert tree(tmp_path / "twice") == tree(tmp_path / "again" / "twice")
+
+
+@pytest.mark.parametrize(
+    ("answer", "line"),
+    [
+        ("project_slug=9lives", "Use lower-case letters, digits and dashes, a letter first, for example my-service."),
+        ("project_slug=My/Service", "Use lower-case letters"),
+        ("project_slug=..\\x", "Use lower-case letters"),
+        ("project_slug=", "Use lower-case letters"),
+        ("project_slug=redis", "The service depends on a package of this name"),
+        ("project_name=a\nb", "Give a name of one line"),
+        ("stores=mysql", "stores: mysql is not one of postgres, redis, none."),
+        ("stores=redis", "An example uses both stores"),
+    ],
+)
+def test_wrong_answer_is_refused_with_a_line_that_helps(door: Path, tmp_path: Path, answer: str, line: str) -> None:
+    """What Copier's validators refuse ends with their line, and leaves no folder behind."""
+    done = cookiecutter(tmp_path, "--no-input", str(door / "airtight"), answer)
+    assert done.returncode != 0
+    said = done.stderr.splitlines()
+    assert [text for text in said if line in text] == said[:1]  # the rest is Cookiecutter's own
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+def test_folder_that_is_not_empty_stays_as_it_is(door: Path, tmp_path: Path) -> None:
+    """`--overwrite-if-exists` overwrites nothing of a project; a repository without files is filled."""
+    project = tmp_path / "my-service"
+    commit_empty = ("init", "--quiet", "my-service")
+    git(tmp_path, *commit_empty)
+    command = ["--no-input", "--overwrite-if-exists", str(door / "airtight"), *words(SKELETON)]
+    assert cookiecutter(tmp_path, *command).returncode == 0
+    (project / "README.md").write_text("mine", encoding="utf-8")
+    before = tree(project)
+    done = cookiecutter(tmp_path, *command)
+    assert done.returncode != 0
+    assert f"{project} is not empty" in done.stderr
+    assert tree(project) == before
+
+
+def test_without_hooks_the_folder_says_what_to_do(door: Path, tmp_path: Path) -> None:
+    """Who does not trust hooks is told how to render."""
+    template = str(door / "airtight")
+    assert cookiecutter(tmp_path, "--no-input", "--accept-hooks=no", template).returncode == 0
+    assert [path.name for path in (tmp_path / "my-service").iterdir()] == [hook.STUB]
+    said = (tmp_path / "my-service" / hook.STUB).read_text(encoding="utf-8")
+    assert f"copier copy {template} my-service" in said
+
+
+def test_cruft_works(door: Path, tmp_path: Path) -> None:
+    """`cruft create` renders the commit that it notes, and `cruft update` brings a later one."""
+    shutil.copytree(door / "airtight", tmp_path / "airtight")
+    git(tmp_path / "airtight", "switch", "--quiet", "--detach", "v1.0.0")
+    cruft = (sys.executable, "-m", "cruft")
+    homes = {name: str(tmp_path / "home") for name in ("HOME", "USERPROFILE")}
+    extra = json.dumps({k: v if isinstance(v, str) else "none" for k, v in SKELETON.items()})
+    create = run(tmp_path, *cruft, "create", "airtight", "--no-input", "--extra-context", extra, **homes)
+    assert create.returncode == 0, create.stderr
+    project = tmp_path / "my-service"
+    answers = project / ".copier-answers.yml"
+    assert "_commit: v1.0.0\n" in answers.read_text(encoding="utf-8")
+    commit(project, "Start")
+    git(tmp_path / "airtight", "switch", "--quiet", "main")
+    update = run(project, *cruft, "update", "--skip-apply-ask", **homes)
+    assert update.returncode == 0, update.stderr
+    assert (project / "README.md").read_text(encoding="utf-8").endswith("\nMore of it.\n")
+    assert "_commit: v1.0.0-1-g" in answers.read_text(encoding="utf-8")
+
+
+# The hook by itself
+
+
+def test_hook_needs_nothing_but_python() -> None:
+    """It imports the standard library only, and Cookiecutter fills in one place of it, by its rules for text."""
+    text = HOOK.read_text(encoding="utf-8")
+    modules = [node.names[0].name for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import)]
+    modules += [str(node.module) for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
+    assert {module.split(".")[0] for module in modules} <= sys.stdlib_module_names
+    assert re.findall(r"\{\{.*|\{%.*|\{#.*", text) == [text[text.index("{{") :].splitlines()[0]]
+    assert text.count(CONTEXT) == 1
+
+
+@pytest.fixture(scope="session")
+def bare_python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A Python that has nothing installed."""
+    folder = tmp_path_factory.mktemp("bare") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    return str(folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python"))
+
+
+def tools(folder: Path, *names: str) -> str:
+    """Return a PATH that holds git and programs of these names."""
+    (folder / "bin").mkdir()
+    own = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    for name in ("git", *names):
+        (folder / "bin" / name).symlink_to(shutil.which(name, path=own) or sys.executable)
+    return str(folder / "bin")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="makes programs by symbolic links")
+@pytest.mark.parametrize(
+    ("installed", "command"),
+    [
+        (["copier", "uvx", "pipx"], ["{bin}/copier"]),
+        (["uvx", "pipx"], ["{bin}/uvx", "copier"]),
+        (["pipx"], ["{bin}/pipx", "run", "copier"]),
+    ],
+)
+def test_copier_is_found(bare_python: str, tmp_path: Path, installed: list[str], command: list[str]) -> None:
+    """Copier is taken from PATH, else from uvx, else from pipx; where this Python has it, from there."""
+    path = tools(tmp_path, *installed)
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from hooks.post_gen_project import copier; print(copier())"
+    found = subprocess.run([bare_python, "-c", code], env={"PATH": path}, capture_output=True, text=True, check=True)
+    assert ast.literal_eval(found.stdout) == [part.format(bin=path) for part in command]
+    assert hook.copier() == [sys.executable, "-m", "copier"]
+
+
+def run_hook(python: str, folder: Path, template: Path, **environment: str) -> Done:
+    """Run the hook as Cookiecutter does, by another Python."""
+    project = folder / "my-service"
+    project.mkdir()
+    (project / hook.STUB).touch()
+    context = {"_several": {"stores": ["postgres", "redis"]}, "_template": str(template), "_output_dir": str(folder)}
+    context |= {"example": "none", "stores": "none", "ci": "none"}
+    text = HOOK.read_text(encoding="utf-8").replace(CONTEXT, json.dumps(json.dumps(context)))
+    (folder / "hook.py").write_text(text, encoding="utf-8")
+    command = [python, str(folder / "hook.py")]
+    return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="makes programs by symbolic links")
+def test_uvx_fetches_copier(bare_python: str, door: Path, tmp_path: Path) -> None:
+    """Where only uv is installed, the render is the same."""
+    uv = [sys.executable, "-m", "uv", "cache", "dir"]
+    cache = subprocess.run(uv, capture_output=True, text=True, check=True).stdout.strip()
+    own = {k: v for k, v in os.environ.items() if k.startswith(("UV_", "PIP_", "SSL_"))}
+    path = f"{tools(tmp_path, 'uv', 'uvx')}:/usr/bin:/bin"  # git is partly a shell script
+    assert shutil.which("copier", path=path) is None
+    own |= {"PATH": path, "HOME": str(tmp_path), "UV_CACHE_DIR": cache, "UV_PYTHON": bare_python}
+    done = run_hook(bare_python, tmp_path, door / "airtight", **own)
+    assert done.returncode == 0, done.stderr
+    assert tree(tmp_path / "my-service") == tree(copied(tmp_path, str(door / "airtight"), SKELETON))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="makes programs by symbolic links")
+def test_without_copier_one_line_says_what_to_install(bare_python: str, door: Path, tmp_path: Path) -> None:
+    """Where nothing can run Copier, nothing is rendered."""
+    done = run_hook(bare_python, tmp_path, door / "airtight", PATH=tools(tmp_path))
+    assert (done.returncode, done.stderr.splitlines()) == (1, [hook.MISSING])
+    assert list((tmp_path / "my-service").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("template", "understood"),
+    [
+        ("gh:team/airtight", "gh:team/airtight"),
+        ("https://github.com/team/airtight", "https://github.com/team/airtight"),
+        ("https://gitea.example.com/team/airtight", "git+https://gitea.example.com/team/airtight"),
+        ("https://gitea.example.com/team/airtight.git", "https://gitea.example.com/team/airtight.git"),
+        ("git@example.com:team/airtight", "git@example.com:team/airtight"),
+        ("me@example.com:airtight", "git+me@example.com:airtight"),
+        ("ssh://git@example.com/airtight", "git+ssh://git@example.com/airtight"),
+    ],
+)
+def test_url_is_said_in_words_that_copier_understands(tmp_path: Path, template: str, understood: str) -> None:
+    """Copier takes an address for a repository only where it looks like one; `git+` tells it."""
+    assert hook.source({"_template": template}, [tmp_path]) == (understood, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("context", "line"),
+    [
+        ({"_template": "https://example.com/airtight.zip"}, "A zip file has no history"),
+        ({"_template": "../elsewhere", "_repo_dir": "../elsewhere"}, "Cannot tell where ../elsewhere is"),
+    ],
+)
+def test_template_without_address_is_refused(tmp_path: Path, context: dict[str, str], line: str) -> None:
+    """What could not be updated later is not rendered."""
+    with pytest.raises(SystemExit, match=line):
+        hook.source(context, [tmp_path])
