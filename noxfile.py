@@ -95,7 +95,8 @@ def readme(session: nox.Session) -> None:
 @nox.session
 def containers(session: nox.Session) -> None:
     """Run what is rendered in containers; with EVERYTHING=1 on each version of Python."""
-    if subprocess.run(["docker", "ps"], capture_output=True, check=False).returncode if shutil.which("docker") else 1:
+    docker = shutil.which("docker")
+    if not docker or subprocess.run([docker, "ps"], capture_output=True, check=False).returncode:
         missing = "no Docker engine answers; start one, or leave this session out: nox -s lint tests updates rendered"
         session.error(missing) if os.environ.get("CI") else session.skip(missing)
     session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests"))
