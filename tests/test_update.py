@@ -77,6 +77,12 @@ def render(template: Path, folder: Path, version: str, answers: Answers) -> None
 
 def start(template: Path, folder: Path, answers: Answers, version: str = BEFORE) -> Path:
     """Render a project as its owner did, with settings that are not committed."""
+    questions = yaml.safe_load(git(template, "show", f"{version}:copier.yml"))
+    for name, answer in answers.items():
+        choices = questions.get(name, {}).get("choices", answer)
+        offered = choices.values() if isinstance(choices, dict) else choices
+        if not (set(answer) <= set(offered) if isinstance(answer, list) else answer in offered):
+            pytest.skip(f"this release had no {name}={answer}")
     render(template, folder, version, answers)
     (folder / ".env").write_text(ENV, encoding="utf-8")
     commit(folder, "Start")
@@ -178,7 +184,9 @@ class RequestTooLargeError('''
     change(project, "src/main.py", router, f"{router}    app.include_router(quota.router)\n")
     change(project, "src/config.py", "    cors_origins: list", '    region: str = "eu"\n    cors_origins: list')
     change(project, ".env.example", "LOG_LEVEL=info", "LOG_LEVEL=debug\n# where customers are\nREGION=eu")
-    change(project, "pyproject.toml", '    "fastapi>=0.165",\n', '    "fastapi>=0.165",\n    "humanize>=4.9",\n')
+    dependencies = (project / "pyproject.toml").read_text(encoding="utf-8").splitlines()
+    [first] = [line for line in dependencies if line.startswith('    "fastapi')]
+    change(project, "pyproject.toml", f"{first}\n", f'{first}\n    "humanize>=4.9",\n')
     change(project, "README.md", "## Layout\n", "## On call\n\nAsk Ada, or Bob.\n\n## Layout\n")
     change(project, "README.md", "Needs Python 3.11 or newer, and", "Needs Ada's token, Python 3.11 or newer, and")
     with (project / "Makefile").open("a", encoding="utf-8") as makefile:
