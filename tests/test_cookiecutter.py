@@ -91,10 +91,8 @@ def test_tree_is_the_same_byte_for_byte(door: Path, tmp_path: Path, answers: Ans
 
 ADDRESSES = {  # what one gives to Cookiecutter, what is the same to Copier, options of both
     "relative": ("airtight", "airtight", []),
-    "absolute": ("{door}/airtight", "{door}/airtight", []),
     "url": ("file://{door}/bare.git", "file://{door}/bare.git", []),
     "url-without-git": ("file://{door}/gitea/airtight", "git+file://{door}/gitea/airtight", []),
-    "git-url": ("git+file://{door}/gitea/airtight", "git+file://{door}/gitea/airtight", []),
     "abbreviation": ("mine:airtight", "git+file://{door}/gitea/airtight", []),
     "branch": ("airtight", "airtight", ["next"]),
     "commit": ("file://{door}/bare.git", "file://{door}/bare.git", ["v1.0.0^0"]),
@@ -151,9 +149,7 @@ def test_replay_renders_the_same_again(door: Path, tmp_path: Path) -> None:
     [
         ("project_slug=9lives", "Use lower-case letters, digits and dashes, a letter first, for example my-service."),
         ("project_slug=My/Service", "Use lower-case letters"),
-        ("project_slug=..\\x", "Use lower-case letters"),
         ("project_slug=", "Use lower-case letters"),
-        ("project_slug=redis", "The service depends on a package of this name"),
         ("project_name=a\nb", "Give a name of one line"),
         ("stores=mysql", "stores: mysql is not one of postgres, redis, none."),
         ("stores=redis", "An example uses both stores"),
