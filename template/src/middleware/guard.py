@@ -16,10 +16,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.config import Settings
 from src.utils.errors import APIError, RequestTooLargeError, UnavailableError
-from src.utils.logging_config import Trail, current, log_access, report
+from src.utils.logging_config import Trail, current, log_access, report, write_access
 
 SWITCHED = 101  # to a WebSocket
 VALID_ID = re.compile(rb"[A-Za-z0-9._:/=+-]{1,128}")
+
+
+def valid_id(given: bytes) -> bytes:
+    """Return an id that was given, or a new one where that is not valid."""
+    return given if VALID_ID.fullmatch(given) else b"%032x" % random.getrandbits(128)  # an id, not a secret
 
 
 class Guard:
@@ -42,8 +47,7 @@ class Guard:
                 given = value
             elif name == b"content-length" and value.isdigit():
                 size = int(value)
-        if not VALID_ID.fullmatch(given):
-            given = b"%032x" % random.getrandbits(128)  # an id, not a secret
+        given = valid_id(given)
         current.set(trail := Trail(given.decode()))
 
         def check_size() -> None:
@@ -106,6 +110,32 @@ class Guard:
             return PlainTextResponse("Internal Server Error", 500)
 
 
+# copier: if example == "orders"
+async def guarded_message(handle: Callable[..., Any], fields: dict[bytes, bytes], last: bool, **facts: Any) -> str:
+    """Handle a message that has these `fields`, and return the outcome; what fails is told once.
+
+    Args:
+        handle: takes the fields and gives the outcome; if it fails that is `retried` where it makes sense, else `dead`.
+        fields: what the message holds; the id of the request that has led to it is `correlation_id`.
+        last: whether this is the last attempt.
+        facts: what the record of a failure and the message's own line say of it.
+    """
+    current.set(Trail(valid_id(fields.get(b"correlation_id", b"")).decode()))
+    began, outcome = perf_counter(), "interrupted"
+    try:
+        outcome = await handle(fields)
+    except BaseException as exc:
+        if (task := asyncio.current_task()) and task.cancelling():
+            raise
+        retry = isinstance(exc, APIError) and exc.status_code == UnavailableError.status_code and not last
+        outcome, level = ("retried", logging.WARNING) if retry else ("dead", logging.ERROR)
+        report(exc, level if isinstance(exc, APIError) else logging.CRITICAL, **facts)
+    finally:
+        write_access("message", facts | {"outcome": outcome}, began)
+    return outcome
+
+
+# copier: endif
 class ContextExecutor(ThreadPoolExecutor):
     """Threads for `run_in_executor` that know for which request they work."""
 
