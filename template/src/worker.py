@@ -5,7 +5,7 @@ import logging
 import signal
 import socket
 import sys
-from contextlib import aclosing, suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 from uuid import UUID
 
@@ -78,41 +78,50 @@ class Worker:
         facts = {"stream": self._stream, "message_id": entry.decode(), "attempt": attempt}
         last = attempt >= self._settings.max_attempts
         if await guarded_message(self._emit, fields, last, **facts) == "dead":
-            await self._orders.give_up(fields.get(b"order_id", b"").decode(errors="replace"))
+            with suppress(OrderNotFoundError):
+                await self._orders.give_up(order_in(fields))
             await self._add(self._dead, fields | {b"attempt": b"1"})
         await self._redis.call("XACK", *self._group, entry)
         await self._redis.call("XDEL", self._stream, entry)
 
     async def _emit(self, fields: Fields) -> str:
-        try:
-            order_id = UUID(fields[b"order_id"].decode())
-        except (KeyError, ValueError) as exc:
-            raise OrderNotFoundError(fields.get(b"order_id")) from exc
-        return await self._facade.emit(order_id)
+        return await self._facade.emit(order_in(fields))
 
     async def _add(self, stream: str, fields: dict[Any, Any]) -> None:
         await self._redis.call("XADD", stream, "*", *(part for pair in fields.items() for part in pair))
+
+
+def order_in(fields: Fields) -> UUID:
+    """Return the order that a message names; raises OrderNotFoundError."""
+    try:
+        return UUID(fields[b"order_id"].decode())
+    except (KeyError, ValueError) as exc:
+        raise OrderNotFoundError(fields.get(b"order_id")) from exc
 
 
 async def main(*arguments: str) -> None:
     """Run a worker until SIGTERM or SIGINT, or `replay` the dead letters."""
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
-    dsn, url = settings.database_url.get_secret_value(), settings.redis_url.get_secret_value()
-    postgres = PostgresConnector(dsn, settings.database_pool_size, settings.database_timeout)
-    redis = RedisConnector(url, settings.redis_pool_size, settings.redis_timeout)
-    orders = OrderRepository(postgres, settings.emission_timeout)
-    async with guarded_life(), aclosing(postgres), aclosing(redis), order_facade(settings, orders) as facade:
-        worker = Worker(settings, orders, facade, redis)
+    async with guarded_life(), AsyncExitStack() as stack:
+        dsn, url = settings.database_url.get_secret_value(), settings.redis_url.get_secret_value()
+        postgres = PostgresConnector(dsn, settings.database_pool_size, settings.database_timeout)
+        stack.push_async_callback(postgres.aclose)
+        redis = RedisConnector(url, settings.redis_pool_size, settings.redis_timeout)
+        stack.push_async_callback(redis.aclose)
+        orders = OrderRepository(postgres, settings.emission_timeout)
+        worker = Worker(settings, orders, await stack.enter_async_context(order_facade(settings, orders)), redis)
         if arguments == ("replay",):
-            logger.info("dead letters replayed", extra={"count": await worker.replay()})
-            return
+            return logger.info("dead letters replayed", extra={"count": await worker.replay()})
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: setattr(worker, "stopping", True))
         logger.info("worker started")
         await worker.run()
-        logger.info("worker stopped")
+        return logger.info("worker stopped")
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    try:
+        asyncio.run(main(*sys.argv[1:]))
+    except Exception:  # noqa: BLE001 - the guard has told it
+        sys.exit(1)

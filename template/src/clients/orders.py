@@ -85,6 +85,6 @@ class OrderRepository:
         async with self._connector.connection() as connection, connection.transaction():
             yield [dict(row) for row in await connection.fetch(ANNOUNCE, self._timeout)]
 
-    async def give_up(self, order_id: str) -> None:
+    async def give_up(self, order_id: UUID) -> None:
         """Announce an order no more."""
-        await self._row("UPDATE orders SET due_at = NULL, attempts = 0 WHERE id::text = $1", order_id)
+        await self._row("UPDATE orders SET due_at = NULL, attempts = 0 WHERE id = $1", order_id)

@@ -48,4 +48,5 @@ class PostgresConnector:
 
     async def aclose(self) -> None:
         """Close all connections, busy or not."""
+        await self._pool  # one that was never opened cannot be closed
         self._pool.terminate()
