@@ -1,7 +1,7 @@
 """The connection to PostgreSQL: opened when first used, pooled, every wait bounded."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -10,6 +10,7 @@ from pydantic import PostgresDsn
 from src.utils.errors import APIError, PostgresConnectionError, PostgresConnectionNotAliveError, StoreRefusedError
 
 UNAVAILABLE = (asyncpg.PostgresConnectionError, asyncpg.InsufficientResourcesError, asyncpg.OperatorInterventionError)
+LOST = (OSError, TimeoutError, asyncpg.InternalClientError)  # what else the driver raises as a connection breaks
 
 
 class PostgresConnector:
@@ -26,17 +27,19 @@ class PostgresConnector:
         try:
             await self._pool  # is opened the first time, without a connection
             connection = await self._pool.acquire(timeout=self._timeout)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+        except (*LOST, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
             raise PostgresConnectionError(*self._address) from exc
         try:
             yield connection
-        except (TimeoutError, *UNAVAILABLE) as exc:
-            connection.terminate()  # it may hang, so it is not asked to close
-            raise PostgresConnectionError(*self._address) from exc
-        except (asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+        except (*LOST, *UNAVAILABLE, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+            if isinstance(exc, LOST + UNAVAILABLE) or _is_closed(connection):
+                with suppress(asyncpg.InterfaceError):  # the pool may have noticed
+                    connection.terminate()  # it may hang, so it is not asked to close
+                raise PostgresConnectionError(*self._address) from exc
             raise StoreRefusedError("postgres", type(exc).__name__) from exc
         finally:
-            await self._pool.release(connection)
+            with suppress(*LOST, *UNAVAILABLE, asyncpg.InterfaceError):  # it broke after it had done its work
+                await self._pool.release(connection)
 
     async def is_alive(self) -> None:
         """Ask for a sign of life; raises PostgresConnectionNotAliveError."""
@@ -50,3 +53,10 @@ class PostgresConnector:
         """Close all connections, busy or not."""
         await self._pool  # one that was never opened cannot be closed
         self._pool.terminate()
+
+
+def _is_closed(connection: Any) -> bool:
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:  # it was taken back by the pool
+        return True

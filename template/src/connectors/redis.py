@@ -21,13 +21,10 @@ class RedisConnector:
         self._redis: Any = Redis.from_pool(pool)
         self._address = url.host or "localhost", url.port or 6379
 
-    async def call(self, *command: Any, **options: Any) -> Any:
-        """Send a command and return the answer, read with the driver's `options`.
-
-        Raises RedisConnectionError, and StoreRefusedError for what the server refuses.
-        """
+    async def call(self, *command: Any) -> Any:
+        """Send a command and return the answer; raises RedisConnectionError, and StoreRefusedError for a refusal."""
         try:
-            return await self._redis.execute_command(*command, **options)
+            return await self._redis.execute_command(*command)
         except (ConnectionError, TimeoutError, InvalidResponse) as exc:
             raise RedisConnectionError(*self._address) from exc
         except RedisError as exc:

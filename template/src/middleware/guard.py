@@ -22,11 +22,6 @@ SWITCHED = 101  # to a WebSocket
 VALID_ID = re.compile(rb"[A-Za-z0-9._:/=+-]{1,128}")
 
 
-def valid_id(given: bytes) -> bytes:
-    """Return an id that was given, or a new one where that is not valid."""
-    return given if VALID_ID.fullmatch(given) else b"%032x" % random.getrandbits(128)  # an id, not a secret
-
-
 class Guard:
     """Stands outside Starlette's `ServerErrorMiddleware`, which raises again whatever it has answered.
 
@@ -47,7 +42,8 @@ class Guard:
                 given = value
             elif name == b"content-length" and value.isdigit():
                 size = int(value)
-        given = valid_id(given)
+        if not VALID_ID.fullmatch(given):
+            given = b"%032x" % random.getrandbits(128)  # an id, not a secret
         current.set(trail := Trail(given.decode()))
 
         def check_size() -> None:
@@ -120,7 +116,8 @@ async def guarded_message(handle: Callable[..., Any], fields: dict[bytes, bytes]
         last: whether this is the last attempt.
         facts: what the record of a failure and the message's own line say of it.
     """
-    current.set(Trail(valid_id(fields.get(b"correlation_id", b"")).decode()))
+    given = fields.get(b"correlation_id", b"")
+    current.set(Trail(given.decode() if VALID_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"))
     began, outcome = perf_counter(), "interrupted"
     try:
         outcome = await handle(fields)
