@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import nox
 
@@ -56,6 +57,19 @@ def rendered(session: nox.Session) -> None:
     """Run what is rendered: its own tests and checks, its commands, also on a bare machine."""
     session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests"))
     session.run("pytest", "tests/test_rendered_service.py", *session.posargs)
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """Kill the workers of the orders at every step, and measure how many orders a second several of them emit."""
+    session.install("copier", "uv")
+    with rendered_service(session, "-d", "example=orders") as service:
+        session.chdir(service)
+        arguments = session.posargs or ["-m", "chaos", "-n", "0", "-v", "--junitxml=chaos.xml"]
+        session.run("python", "-m", "dev", "test", *arguments)
+        for case in ElementTree.parse("chaos.xml").iter("testcase"):
+            for fact in case.iter("property"):
+                session.log(f"{case.get('name')}: {fact.get('value')} {fact.get('name')}")
 
 
 @contextlib.contextmanager

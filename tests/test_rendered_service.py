@@ -19,6 +19,7 @@ from tests.conftest import Answers, Render
 ANCHORS: dict[str, Answers] = {
     "default": {},
     "decisions-message": {"error_format": "message", "ci": "gitlab"},
+    "orders": {"example": "orders"},
     "none-both": {"example": "none", "project_name": 'It\'s "quoted" \\ 🚀'},
     "none-postgres": {"example": "none", "stores": ["postgres"], "error_format": "message"},
     "none-redis": {"example": "none", "stores": ["redis"]},

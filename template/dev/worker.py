@@ -18,7 +18,10 @@ ROOT = Path(__file__).resolve().parents[1]
 @contextlib.contextmanager
 def running() -> Iterator[None]:
     """Run a worker beside the service, reloading."""
-    with offered_tax_office(), _process("-m", "watchfiles", "--filter", "python", "python -m src.worker", "src"):
+    with (
+        offered_tax_office(),
+        _process("-m", "watchfiles", "--filter", "python", f'"{sys.executable}" -m src.worker', "src"),
+    ):
         print("Worker:     one, beside the service", flush=True)
         yield
 

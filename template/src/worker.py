@@ -33,20 +33,20 @@ class Worker:
 
     async def run(self) -> None:
         """Take turns until `stopping`; that a store is away is told once."""
-        away = None
+        trouble: object = "not begun"
         while not self.stopping:
             try:
-                if away is not False:  # at first, and for a Redis that has come back empty
-                    with suppress(StoreRefusedError):  # there is one
+                if trouble:  # Redis may have come back empty
+                    with suppress(StoreRefusedError):  # there is a group
                         await self._redis.call("XGROUP", "CREATE", *self._group, "0", "MKSTREAM")
                 await self._turn()
-                if away:
-                    logger.info("stores are back")
-                away = False
+                if trouble:
+                    logger.info("worker is ready")
+                trouble = None
             except APIError as exc:
-                if not away:
+                if trouble is not type(exc):
                     report(exc)
-                away = True
+                trouble = type(exc)
                 await asyncio.sleep(0.5)
 
     async def replay(self) -> int:
@@ -115,7 +115,6 @@ async def main(*arguments: str) -> None:
             return logger.info("dead letters replayed", extra={"count": await worker.replay()})
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: setattr(worker, "stopping", True))
-        logger.info("worker started")
         await worker.run()
         return logger.info("worker stopped")
 

@@ -19,16 +19,17 @@ class Office:
     """What a tax office remembers."""
 
     def __init__(self, file: Path) -> None:
-        self.mode, self._lock = "ok", threading.Lock()
-        self._numbers = dict(line.split() for line in file.read_text().splitlines()) if file.exists() else {}
+        self.mode, self._lock, self._numbers = "ok", threading.Lock(), dict[str, str]()
+        for line in file.read_text().splitlines() if file.exists() else ():
+            self._numbers[line.split()[0]] = line.split()[1]
         self._book = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
-    def register(self, key: str) -> str:
+    def register(self, key: str, correlation_id: str) -> str:
         """Return the number of a receipt, a new one for a new key."""
         with self._lock:
             if key not in self._numbers:
                 self._numbers[key] = f"R{len(self._numbers) + 1}"
-                os.write(self._book, f"{key} {self._numbers[key]}\n".encode())
+                os.write(self._book, f"{key} {self._numbers[key]} {correlation_id}\n".encode())
             return self._numbers[key]
 
 
@@ -55,7 +56,7 @@ class Clerk(BaseHTTPRequestHandler):
             return self._answer(500, "{}")
         if mode == "refused":
             return self._answer(422, "{}")
-        registration = json.dumps({"registration": self.office.register(key)})
+        registration = json.dumps({"registration": self.office.register(key, self.headers["X-Request-ID"])})
         if mode == "late":
             self.closing.wait(TOO_LONG)
         return self._answer(201, registration if mode != "nonsense" else "<html>")

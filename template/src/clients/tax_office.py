@@ -6,7 +6,7 @@ import httpx2
 
 from src.clients.orders import OrderRepository
 from src.models.order import Receipt
-from src.utils.errors import ReceiptEmissionFailedError
+from src.utils.errors import ReceiptEmissionFailedError, ReceiptEmissionRefusedError
 
 FAILURES, PAUSE = 5, 10.0  # after so many in a row the circuit is open for so many seconds: nobody is asked
 
@@ -41,5 +41,5 @@ class TaxOffice:
         try:
             registration = str(response.raise_for_status().json()["registration"])
         except (httpx2.HTTPStatusError, ValueError, KeyError, TypeError) as exc:
-            raise ReceiptEmissionFailedError(receipt.order_id, f"status {response.status_code}", 500) from exc
+            raise ReceiptEmissionRefusedError(receipt.order_id, f"status {response.status_code}") from exc
         await self._orders.emitted(receipt, registration)

@@ -137,10 +137,16 @@ class ReceiptGenerationFailedError(OrderError, UnavailableError):
 
 @dataclasses.dataclass(eq=False)
 class ReceiptEmissionFailedError(OrderError, UnavailableError):
-    """The tax office did not register the receipt; with 503 it may yet."""
+    """The tax office did not register the receipt, but it may yet."""
 
     reason: str
-    status_code: int = 503
+
+
+class ReceiptEmissionRefusedError(ReceiptEmissionFailedError):
+    """The tax office does not register this receipt."""
+
+    status_code = 500
+    headers = MappingProxyType({})
 
 
 # copier: endif

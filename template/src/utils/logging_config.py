@@ -150,19 +150,14 @@ def place_of(scope: Any) -> dict[str, Any]:
 
 
 def log_access(scope: Any, status: int, began: float) -> None:
-    """Write the line of a request."""
-    client = scope.get("client")
-    write_access("request", place_of(scope) | {"status": status}, began, client=client and client[0])
-
-
-def write_access(message: str, fields: dict[str, Any], began: float, **more: Any) -> None:
-    """Write a line with the time since `began`, past `logging` where nobody but our handler listens."""
-    fields = {**fields, "duration_ms": round((time.perf_counter() - began) * 1000, 2), **more}
+    """Write the line of a request, past `logging` where nobody but our handler listens."""
+    fields, client = place_of(scope) | {"status": status}, scope.get("client")
+    fields |= {"duration_ms": round((time.perf_counter() - began) * 1000, 2), "client": client and client[0]}
     handler = logging.root.handlers[0] if len(logging.root.handlers) == 1 and not access.handlers else None
     if not isinstance(handler, LineHandler) or not handler.json:
-        access.info(message, extra=fields)
+        access.info("request", extra=fields)
     elif access.isEnabledFor(logging.INFO):
-        handler.write(to_json(head_of("access", "INFO", message, time.time()) | fields) + b"\n")
+        handler.write(to_json(head_of("access", "INFO", "request", time.time()) | fields) + b"\n")
 
 
 def configure_logging(level: str, form: str) -> None:

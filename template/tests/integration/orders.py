@@ -88,7 +88,7 @@ class Shop:
         worker = launch("-m", "src.worker", *arguments, env=self.env | settings)
         self._processes.callback(worker.stop, signal.SIGTERM)
         if not arguments:
-            worker.wait(lambda records: any(r["message"] == "worker started" for r in records))
+            worker.wait(lambda records: any(r["message"] == "worker is ready" for r in records))
         return worker
 
     def place(self, *correlation_ids: str) -> list[str]:

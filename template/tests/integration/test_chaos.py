@@ -104,18 +104,19 @@ def test_stores_and_tax_office_killed_under_load_lose_nothing(tmp_path: Path) ->
 def check_under_load(shop: Shop, victims: tuple[Victim, ...], pool: ThreadPoolExecutor) -> None:
     service, workers, until = shop.service(), [shop.worker() for _ in range(3)], list[bool]()
     ordering = [pool.submit(keep_ordering, service, until) for _ in range(3)]
-    for victim in victims:
-        emitted = shop.count()
-        workers[0].wait(lambda _, emitted=emitted: shop.count() > emitted)  # type: ignore[misc]
-        outages = len(stores_away(workers[0].records()))
-        victim.kill()
-        workers[0].wait(lambda records, outages=outages: len(stores_away(records)) > outages)  # type: ignore[misc]
-        victim.start()
-    shop.office.kill()
-    workers[0].wait(lambda records: lines(records, outcome="retried"))
-    shop.office.start()
-    workers[2].process.kill()
-    until.append(True)
+    try:
+        for outages, victim in enumerate(victims):
+            workers[0].wait(lambda records: lines(records, outcome="emitted"))
+            victim.kill()
+            workers[0].wait(lambda records, outages=outages: len(stores_away(records)) > outages)  # type: ignore[misc]
+            victim.start()
+            workers[0].wait(lambda records, outages=outages: len(ready(records)) > outages + 1)  # type: ignore[misc]
+        shop.office.kill()
+        workers[0].wait(lambda records: lines(records, outcome="retried"))
+        shop.office.start()
+        workers[2].process.kill()
+    finally:
+        until.append(True)
     orders = [order for placed in ordering for order in placed.result()]
     workers[0].wait(lambda _: shop.count() >= len(orders), 60)
     shop.assert_settled(*orders)
@@ -132,3 +133,8 @@ def check_under_load(shop: Shop, victims: tuple[Victim, ...], pool: ThreadPoolEx
 def stores_away(records: list[Record]) -> list[Record]:
     """Return the records that tell that a worker misses a store."""
     return [r for r in failures(records) if r["correlation_id"] is None]
+
+
+def ready(records: list[Record]) -> list[Record]:
+    """Return the records that tell that a worker has all it needs."""
+    return [r for r in records if r["message"] == "worker is ready"]

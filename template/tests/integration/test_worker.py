@@ -48,6 +48,7 @@ def test_order_is_heard_of_and_emitted_under_the_id_of_its_request(shop: Shop, w
     assert wait(worker, "from-afar", "emitted") == []
     order_id = response.json()["id"]
     shop.assert_settled(order_id)
+    assert f"{order_id} R1 from-afar\n" in shop.office.book.read_text()
     (line,) = lines(worker.records("from-afar"))
     assert (line["level"], line["logger"], line["stream"], line["attempt"]) == ("INFO", "access", shop.stream, 1)
     assert (line["message_id"].count("-"), line["duration_ms"] > 0) == (1, True)
@@ -181,7 +182,7 @@ def test_stream_that_cannot_be_read_is_told_once(shop: Shop, worker: Service, on
     shop.redis("DEL", shop.stream)
     wait(worker, one, "emitted")
     shop.assert_settled(order_id)
-    worker.wait(lambda records: [r for r in records if r["message"] == "stores are back"])
+    worker.wait(lambda records: len([r for r in records if r["message"] == "worker is ready"]) == 2)
     assert len([r for r in worker.records() if r.get("error") == "StoreRefusedError"]) == 1
 
 
@@ -190,7 +191,7 @@ def test_worker_stops_when_it_is_asked_to(shop: Shop, one: str, sent: signal.Sig
     """A worker ends what it does, says so, and leaves nothing behind."""
     other = shop.worker()
     assert (other.stop(sent), other.errors, [r for r in other.records() if r["level"] == "CRITICAL"]) == (0, [], [])
-    assert [r["message"] for r in other.records()] == ["worker started", "worker stopped"]
+    assert [r["message"] for r in other.records()] == ["worker is ready", "worker stopped"]
     assert other.errors == []
 
 
