@@ -25,7 +25,7 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
         yield shop
 
 
-@pytest.mark.parametrize("stride", [2, pytest.param(1, marks=pytest.mark.chaos)], ids=["every-other", "every"])
+@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.chaos)], ids=["every-third", "every"])
 def test_worker_killed_at_any_step_leaves_nothing_undone_or_done_twice(shop: Shop, stride: int) -> None:
     """Workers are killed at each step from announcement to acknowledgement; another one ends what they began."""
     steps = [("_turn", step) for step in range(0, 16, stride)] + [("_deal_with", step) for step in range(0, 76, stride)]
@@ -43,11 +43,11 @@ def test_worker_killed_at_any_step_leaves_nothing_undone_or_done_twice(shop: Sho
             assert mortal.stderr.readline() == "9\n"
         mortal.stdin.close()
     locked = shop.count("emitting")
-    assert len(steps) > locked > len(steps) / 2
+    assert len(steps) > locked > len(steps) / 3
     worker = shop.worker()
     worker.wait(lambda _: shop.count() == len(orders), 60)
     shop.assert_settled(*orders)
-    assert shop.redis("XPENDING", shop.stream, "workers")["pending"] == 0
+    worker.wait(lambda _: shop.redis("XPENDING", shop.stream, "workers")["pending"] == 0)
     told = failures(worker.records())
     assert Counter(r["message"] for r in told) == {"stuck emission taken over": locked}
 
