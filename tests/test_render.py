@@ -186,4 +186,4 @@ def test_size_of_the_service(render: Render, tmp_path: Path) -> None:
         sizes[name] = sum(len(file.read_text(encoding="utf-8").splitlines()) for file in folder.glob("src/**/*.py"))
     assert sizes["none"] < 900
     assert sizes["decisions"] < 1_100
-    assert sizes["orders"] <= 1_400
+    assert sizes["orders"] < 1_410

@@ -59,10 +59,18 @@ def free_port() -> int:
         return port
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
-def test_first_turn(render: Render, stop: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("example", "fact", "stop"),
+    [
+        ("decisions", ("outcome", "approved"), signal.SIGINT),
+        ("decisions", ("outcome", "approved"), signal.SIGTERM),
+        ("orders", ("status", "new"), signal.SIGINT),
+    ],
+    ids=["ctrl-c", "sigterm", "orders"],
+)
+def test_first_turn(render: Render, example: str, fact: tuple[str, str], stop: signal.Signals) -> None:
     """`make dev` serves: a good request is a 201, a bad one a 422 and a WARNING; stopping it leaves nothing."""
-    folder = render()
+    folder = render(example=example)
     port = free_port()
     environment = ENVIRONMENT | {"PORT": str(port)}
     before = {process.pid for process in psutil.process_iter()}
@@ -82,10 +90,15 @@ def test_first_turn(render: Render, stop: signal.Signals) -> None:
                 break
         good, bad = make(folder, "request", PORT=str(port)), make(folder, "bad-request", PORT=str(port))
         assert " 201 Created" in good
-        assert json.loads(good.splitlines()[-1])["outcome"] == "approved"
+        assert json.loads(good.splitlines()[-1])[fact[0]] == fact[1]
         assert " 422 " in bad
+        seen: list[str] = []
+        for line in dev.stdout if example == "orders" else ():
+            seen.append(line)
+            if "outcome=emitted" in line:  # by the worker
+                break
         os.killpg(dev.pid, stop)
-        rest = dev.stdout.read()
+        rest = "".join(seen) + dev.stdout.read()
     assert len(re.findall(r"WARNING +errors: request is not valid", rest)) == 1
     deadline = time.monotonic() + 10
     while left := [

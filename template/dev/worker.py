@@ -72,10 +72,12 @@ def tax_office(folder: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _process(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run Python beside this process, and end it with this one."""
+    """Run Python beside this process, out of the reach of Ctrl-C, and end it in the regular way."""
     stdout = subprocess.PIPE if "tests.tax_office" in arguments else None
-    with subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=stdout) as process:
+    command = [sys.executable, *arguments]
+    with subprocess.Popen(command, cwd=ROOT, stdout=stdout, start_new_session=True) as process:
         try:
             yield process
         finally:
             process.terminate()
+            process.wait()

@@ -101,6 +101,8 @@ def order_in(fields: Fields) -> UUID:
 
 async def main(*arguments: str) -> None:
     """Run a worker until SIGTERM or SIGINT, or `replay` the dead letters."""
+    if arguments not in ((), ("replay",)):
+        sys.exit("usage: python -m src.worker [replay]")
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
     async with guarded_life(), AsyncExitStack() as stack:
@@ -111,7 +113,7 @@ async def main(*arguments: str) -> None:
         stack.push_async_callback(redis.aclose)
         orders = OrderRepository(postgres, settings.emission_timeout)
         worker = Worker(settings, orders, await stack.enter_async_context(order_facade(settings, orders)), redis)
-        if arguments == ("replay",):
+        if arguments:
             return logger.info("dead letters replayed", extra={"count": await worker.replay()})
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: setattr(worker, "stopping", True))

@@ -197,9 +197,16 @@ def test_worker_stops_when_it_is_asked_to(shop: Shop, one: str, sent: signal.Sig
 
 def test_wrong_setting_ends_the_start_with_one_line(shop: Shop) -> None:
     """A wrong setting ends the worker, and is named in one line."""
-    wrong = shop.worker("--", MAX_ATTEMPTS="many")
+    wrong = launch("-m", "src.worker", env=shop.env | {"MAX_ATTEMPTS": "many"})
     assert wrong.wait_for_end() == 3
     assert (wrong.lines, [line[:29] for line in wrong.errors]) == ([], ["wrong settings: max_attempts:"])
+
+
+def test_unknown_argument_is_refused_with_a_line_that_helps() -> None:
+    """A worker that is asked for what it cannot do says what it can."""
+    wrong = launch("-m", "src.worker", "play")
+    assert wrong.wait_for_end() == 1
+    assert (wrong.lines, wrong.errors) == ([], ["usage: python -m src.worker [replay]\n"])
 
 
 def test_bug_in_the_worker_itself_is_told_once(shop: Shop, tmp_path: Path) -> None:
