@@ -65,7 +65,16 @@ def chaos(session: nox.Session) -> None:
     session.install("copier", "uv")
     with rendered_service(session, "-d", "example=orders") as service:
         session.chdir(service)
-        arguments = session.posargs or ["-m", "chaos", "-n", "0", "-v", "--junitxml=chaos.xml"]
+        arguments = session.posargs or [
+            "-m",
+            "chaos",
+            "-n",
+            "0",
+            "-v",
+            "-o",
+            "junit_family=xunit1",
+            "--junitxml=chaos.xml",
+        ]
         session.run("python", "-m", "dev", "test", *arguments)
         for case in ElementTree.parse("chaos.xml").iter("testcase"):
             for fact in case.iter("property"):

@@ -15,7 +15,7 @@ from src.connectors.postgres import PostgresConnector
 from src.connectors.redis import RedisConnector
 from src.middleware.guard import guarded_life, guarded_message
 from src.services.orders import OrderFacade, order_facade
-from src.utils.errors import APIError, OrderNotFoundError, StoreRefusedError
+from src.utils.errors import APIError, OrderError, OrderNotFoundError, StoreRefusedError
 from src.utils.logging_config import configure_logging, report
 
 logger = logging.getLogger(__name__)
@@ -76,8 +76,9 @@ class Worker:
         given = fields.get(b"attempt", b"")[:9]
         attempt = int(given) if given.isdigit() else 1
         facts = {"stream": self._stream, "message_id": entry.decode(), "attempt": attempt}
-        last = attempt >= self._settings.max_attempts
-        if await guarded_message(self._emit, fields, last, **facts) == "dead":
+        left = self._settings.max_attempts - attempt
+        handle = self._emit if left >= 0 else self._refuse
+        if await guarded_message(handle, fields, left <= 0, **facts) == "dead":
             with suppress(OrderNotFoundError):
                 await self._orders.give_up(order_in(fields))
             await self._add(self._dead, fields | {b"attempt": b"1"})
@@ -86,6 +87,9 @@ class Worker:
 
     async def _emit(self, fields: Fields) -> str:
         return await self._facade.emit(order_in(fields))
+
+    async def _refuse(self, fields: Fields) -> str:  # what may have killed a worker each time
+        raise OrderError(order_in(fields))
 
     async def _add(self, stream: str, fields: dict[Any, Any]) -> None:
         await self._redis.call("XADD", stream, "*", *(part for pair in fields.items() for part in pair))

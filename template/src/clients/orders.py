@@ -22,7 +22,8 @@ LOCK = """UPDATE orders SET status = 'emitting', changed_at = now(), attempts = 
 FROM orders AS before WHERE orders.id = $1 AND before.id = $1
 AND (orders.status = 'new' OR orders.status = 'emitting' AND orders.changed_at < now() - $2::interval)
 RETURNING orders.changed_at, before.status, now() - before.changed_at AS age"""
-RELEASE = """UPDATE orders SET status = 'new', due_at = now() + least(power(2, attempts - 1) * '1 s'::interval, $3)
+RELEASE = """UPDATE orders SET status = 'new',
+due_at = now() + least(power(2, least(attempts - 1, 9)) * '1 s'::interval, $3)
 WHERE id = $1 AND status = 'emitting' AND changed_at = $2"""
 EMITTED = """WITH receipt AS (INSERT INTO receipts (order_id, text, registration) VALUES ($1, $2, $3)
 ON CONFLICT (order_id) DO NOTHING)
@@ -67,7 +68,8 @@ class OrderRepository:
         if not lock:
             raise errors.OrderAlreadyInProgressError(order_id)
         if lock["status"] == "emitting":
-            logger.warning("stuck emission taken over", extra={"order_id": order_id, "seconds": lock["age"].seconds})
+            facts = {"order_id": order_id, "seconds": lock["age"].total_seconds()}
+            logger.warning("stuck emission taken over", extra=facts)
         since: datetime = lock["changed_at"]
         return since
 

@@ -102,7 +102,7 @@ class DecisionNotFoundError(APIError):
 # copier: if example == "orders"
 @dataclasses.dataclass(eq=False)
 class OrderError(APIError):
-    """Something is wrong with an order."""
+    """The receipt of this order cannot be emitted."""
 
     order_id: object
 

@@ -152,13 +152,23 @@ def test_stuck_emission_is_taken_over_and_told(shop: Shop, worker: Service, one:
     """An emission whose process has died is done by another, and a line says how long it was stuck."""
     (order_id,) = shop.place(one)
     wait(worker, one, "emitted")
-    ago = "changed_at = now() - '7 s'::interval, due_at = now()"
+    ago = "changed_at = now() - '2 days'::interval, due_at = now()"
     shop.query(f"UPDATE orders SET status = 'emitting', {ago} WHERE id::text = $1", order_id)
     worker.wait(lambda records: len(lines(records, one, outcome="emitted")) == 2)
     (told,) = failures(worker.records(one))
     assert (told["level"], told["message"]) == ("WARNING", "stuck emission taken over")
-    assert (told["order_id"], told["seconds"] >= 7) == (order_id, True)
+    assert (told["order_id"], told["seconds"] >= 172_800) == (order_id, True)
     shop.assert_settled(order_id)
+
+
+def test_order_that_kills_its_worker_each_time_becomes_a_dead_letter(shop: Shop, worker: Service, one: str) -> None:
+    """Attempts of which nothing was heard count as well, so that no order is tried for ever."""
+    (order_id,) = shop.place(one)
+    wait(worker, one, "emitted")
+    stuck = "changed_at = now() - '1 day'::interval, due_at = now(), attempts = 3"
+    shop.query(f"UPDATE orders SET status = 'emitting', {stuck} WHERE id::text = $1", order_id)
+    (told,) = wait(worker, one, "dead")
+    assert (told["level"], told["error"], told["attempt"]) == ("ERROR", "OrderError", 4)
 
 
 def test_emission_elsewhere_is_left_alone_and_looked_after(shop: Shop, worker: Service, one: str) -> None:
