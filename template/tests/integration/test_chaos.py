@@ -103,7 +103,7 @@ def test_stores_and_tax_office_killed_under_load_lose_nothing(tmp_path: Path) ->
 
 def check_under_load(shop: Shop, victims: tuple[Victim, ...], pool: ThreadPoolExecutor) -> None:
     service, workers, until = shop.service(), [shop.worker() for _ in range(3)], list[bool]()
-    ordering = [pool.submit(keep_ordering, service, until) for _ in range(3)]
+    ordering = pool.submit(keep_ordering, service, until)
     try:
         for outages, victim in enumerate(victims):
             workers[0].wait(lambda records: lines(records, outcome="emitted"))
@@ -117,7 +117,7 @@ def check_under_load(shop: Shop, victims: tuple[Victim, ...], pool: ThreadPoolEx
         workers[2].process.kill()
     finally:
         until.append(True)
-    orders = [order for placed in ordering for order in placed.result()]
+    orders = ordering.result()
     workers[0].wait(lambda _: shop.count() >= len(orders), 60)
     shop.assert_settled(*orders)
     for worker in workers:
