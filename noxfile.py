@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import nox
 
@@ -122,6 +123,28 @@ def cookiecutter_json(session: nox.Session) -> None:
 def release(session: nox.Session) -> None:
     """Check version and changelog, and print the commands that release."""
     session.run("python", "scripts/release.py")
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """Kill the workers of the orders at every step, and measure how many orders a second several of them emit."""
+    session.install("copier", "uv")
+    with rendered_service(session, "-d", "example=orders") as service:
+        session.chdir(service)
+        arguments = session.posargs or [
+            "-m",
+            "chaos",
+            "-n",
+            "0",
+            "-v",
+            "-o",
+            "junit_family=xunit1",
+            "--junitxml=chaos.xml",
+        ]
+        session.run("python", "-m", "dev", "test", *arguments)
+        for case in ElementTree.parse("chaos.xml").iter("testcase"):
+            for fact in case.iter("property"):
+                session.log(f"{case.get('name')}: {fact.get('value')} {fact.get('name')}")
 
 
 @contextlib.contextmanager

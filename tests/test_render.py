@@ -20,6 +20,7 @@ WORDS = {  # of what was not chosen nothing may be left, not even a word
     "postgres": r"postgres|asyncpg|alembic|sqlalchemy|psql|migrat|DATABASE_",
     "redis": r"redis",
     "decisions": r"decision|credit|scor(e|ing)\b|application for|applicant",
+    "orders": r"\border_|\borders\b|receipt|emission|emitt|tax.?office|dead.letter|\bthe worker\b|circuit",
     "problem": r"problem\+json|9457|src/api/problem",
     "message": r"src/api/message",
 }
@@ -80,7 +81,11 @@ def test_render_is_complete_clean_and_silent_about_the_rest(render: Render, answ
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="needs make")
-@pytest.mark.parametrize("answers", [{}, {"example": "none", "stores": []}], ids=["default", "skeleton"])
+@pytest.mark.parametrize(
+    "answers",
+    [{}, {"example": "orders"}, {"example": "none", "stores": []}],
+    ids=["default", "orders", "skeleton"],
+)
 def test_make_help_names_every_target(render: Render, answers: Answers) -> None:
     """`make help` shows all that can be made, and the README says what to run without make."""
     folder = render(**answers)
@@ -94,9 +99,10 @@ def test_make_help_names_every_target(render: Render, answers: Answers) -> None:
     assert set(commands) == targets - {"help"}
 
 
-def test_readme_names_every_error_and_setting(render: Render) -> None:
+@pytest.mark.parametrize("example", ["decisions", "orders"])
+def test_readme_names_every_error_and_setting(render: Render, example: str) -> None:
     """The table of errors and the example of settings are complete."""
-    folder = render()
+    folder = render(example=example)
     tree = ast.parse((folder / "src/utils/errors.py").read_text(encoding="utf-8"))
     classes = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
     readme = (folder / "README.md").read_text(encoding="utf-8")
@@ -177,8 +183,9 @@ def check_hostile(folder: Path, answer: str) -> None:
 def test_size_of_the_service(render: Render, tmp_path: Path) -> None:
     """A person can read what is rendered."""
     sizes = {}
-    for name, answers in {"decisions": {}, "none": {"example": "none"}}.items():
+    for name, answers in {"decisions": {}, "orders": {"example": "orders"}, "none": {"example": "none"}}.items():
         folder = render(tmp_path / name, **answers)
         sizes[name] = sum(len(file.read_text(encoding="utf-8").splitlines()) for file in folder.glob("src/**/*.py"))
     assert sizes["none"] < 900
     assert sizes["decisions"] < 1_100
+    assert sizes["orders"] < 1_410

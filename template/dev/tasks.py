@@ -14,8 +14,11 @@ from dotenv import load_dotenv
 # fmt: off
 # isort: off
 # copier: endif
-# copier: if stores
+# copier: if stores and example != "orders"
 from dev import stores
+# copier: endif
+# copier: if example == "orders"
+from dev import stores, worker
 # copier: endif
 from dev.containers import COMMANDS as IN_CONTAINERS
 from src.config import load_settings
@@ -43,6 +46,11 @@ APPLICATION = {
 }
 GOOD: Request = ("POST", "/decisions", APPLICATION)
 BAD: Request = ("POST", "/decisions", APPLICATION | {"amount": -1, "purpose": "yacht"})
+# copier: endif
+# copier: if example == "orders"
+ORDER = {"items": [{"name": "tea", "quantity": 2, "price": "3.50"}, {"name": "pot", "quantity": 1, "price": "19.90"}]}
+GOOD: Request = ("POST", "/orders", ORDER)
+BAD: Request = ("POST", "/orders", {"items": [{"name": "tea", "quantity": 0, "price": "a lot"}]})
 # copier: endif
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -74,6 +82,9 @@ def dev() -> None:
         redis = settings.redis_url.get_secret_value()
         own = ", its own, in .dev/" if "REDIS_URL" in urls else ""
         print(f"Redis:      {redis.host}:{redis.port}{own}", flush=True)
+        # copier: endif
+        # copier: if example == "orders"
+        stack.enter_context(worker.running())
         # copier: endif
         _serve()
 
@@ -156,6 +167,9 @@ COMMANDS = {"dev": dev, "test": test, "lint": lint, "format": fmt, "request": re
 COMMANDS["migrate"] = migrate
 # copier: endif
 COMMANDS |= {"audit": audit, **IN_CONTAINERS}
+# copier: if example == "orders"
+COMMANDS |= {"worker": worker.run, "replay": worker.replay}
+# copier: endif
 
 if __name__ == "__main__":
     load_dotenv(ROOT / ".env")

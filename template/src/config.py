@@ -65,6 +65,14 @@ class Settings(BaseSettings):
     model_path: Path = ROOT / "src" / "models" / "credit_score.json"
     features_ttl: PositiveInt = 3600  # seconds
     # copier: endif
+    # copier: if example == "orders"
+    receipts_folder: Path = ROOT / "receipts"
+    tax_office_url: pydantic.HttpUrl = pydantic.HttpUrl("http://127.0.0.1:8001")
+    tax_office_timeout: Seconds = 5
+    emission_timeout: Seconds = 30  # of one that takes longer it is assumed that its process has died
+    max_attempts: PositiveInt = 10
+    worker_concurrency: PositiveInt = 10
+    # copier: endif
     request_id_header: str = Field(default="X-Request-ID", pattern=r"^[A-Za-z0-9-]+$")
     cors_origins: list[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")]] = []
     max_body_size: PositiveInt = 1_000_000  # bytes

@@ -6,7 +6,7 @@
 # copier: endif
 import gc
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any
 
 import uvicorn
@@ -18,21 +18,26 @@ from src.api import error_handlers, health
 # copier: if example == "decisions"
 from src.api.decisions import router as decisions_router
 from src.clients.decisions import DecisionRepository
-# copier: endif
-# copier: if example == "decisions"
 from src.clients.redis import BaseRedisClient
+# copier: endif
+# copier: if example == "orders"
+from src.api.orders import router as orders_router
+from src.clients.orders import OrderRepository
 # copier: endif
 from src.config import ABOUT, Settings, load_settings
 # copier: if "postgres" in stores
 from src.connectors.postgres import PostgresConnector
 # copier: endif
-# copier: if "redis" in stores
+# copier: if "redis" in stores and example != "orders"
 from src.connectors.redis import RedisConnector
 # copier: endif
 from src.middleware.guard import Guard, guarded_life
 # copier: if example == "decisions"
 from src.models.credit_score import Scorecard
 from src.services.decisions import DecisionService
+# copier: endif
+# copier: if example == "orders"
+from src.services.orders import order_facade
 # copier: endif
 from src.services.readiness import Readiness
 from src.utils.logging_config import configure_logging
@@ -46,8 +51,8 @@ from src.utils.logging_config import configure_logging
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open what the service needs, and close it when it stops."""
     state = app.state
-    async with guarded_life(), aclosing(Readiness()) as readiness:
-        state.readiness = readiness
+    async with guarded_life(), AsyncExitStack() as stack:
+        state.readiness = readiness = await stack.enter_async_context(aclosing(Readiness()))
         # copier: if stores
         settings: Settings = state.settings
         # copier: endif
@@ -56,7 +61,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         state.postgres = PostgresConnector(dsn, settings.database_pool_size, settings.database_timeout)
         readiness.stores["postgres"] = state.postgres
         # copier: endif
-        # copier: if "redis" in stores
+        # copier: if "redis" in stores and example != "orders"
         url = settings.redis_url.get_secret_value()
         state.redis = RedisConnector(url, settings.redis_pool_size, settings.redis_timeout)
         readiness.stores["redis"] = state.redis
@@ -65,6 +70,10 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # copier: if example == "decisions"
         model, cache = Scorecard.load(settings.model_path), BaseRedisClient(state.redis, settings.redis_prefix)
         state.decisions = DecisionService(model, cache, DecisionRepository(state.postgres), settings.features_ttl)
+        # copier: endif
+        # copier: if example == "orders"
+        orders = OrderRepository(state.postgres, settings.emission_timeout)
+        state.orders = await stack.enter_async_context(order_facade(settings, orders))
         # copier: endif
         gc.collect()
         gc.freeze()  # what lives as long as the service is not looked through again at each collection
@@ -96,6 +105,9 @@ def create_app() -> FastAPI:
     app.include_router(health.router)
     # copier: if example == "decisions"
     app.include_router(decisions_router)
+    # copier: endif
+    # copier: if example == "orders"
+    app.include_router(orders_router)
     # copier: endif
     return app
 

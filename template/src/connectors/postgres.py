@@ -32,7 +32,7 @@ class PostgresConnector:
             raise PostgresConnectionError(*self._address) from exc
         try:
             yield connection
-        except (TimeoutError, *DRIVER[1:]) as exc:
+        except DRIVER as exc:
             if isinstance(exc, REFUSED) and not isinstance(exc, AWAY) and not _is_lost(connection):
                 raise StoreRefusedError("postgres", type(exc).__name__) from exc
             with suppress(asyncpg.InterfaceError):
@@ -52,6 +52,7 @@ class PostgresConnector:
 
     async def aclose(self) -> None:
         """Close all connections, busy or not."""
+        await self._pool  # one that was never opened cannot be closed
         self._pool.terminate()
 
 

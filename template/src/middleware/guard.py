@@ -106,6 +106,34 @@ class Guard:
             return PlainTextResponse("Internal Server Error", 500)
 
 
+# copier: if example == "orders"
+async def guarded_message(handle: Callable[..., Any], fields: dict[bytes, bytes], last: bool, **facts: Any) -> str:
+    """Handle a message that has these `fields`, and return the outcome; what fails is told once.
+
+    Args:
+        handle: takes the fields and gives the outcome; if it fails that is `retried` where it makes sense, else `dead`.
+        fields: what the message holds; the id of the request that has led to it is `correlation_id`.
+        last: whether this is the last attempt.
+        facts: what the record of a failure and the message's own line say of it.
+    """
+    given = fields.get(b"correlation_id", b"")
+    current.set(Trail(given.decode() if VALID_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"))
+    began, outcome = perf_counter(), "interrupted"
+    try:
+        outcome = await handle(fields)
+    except BaseException as exc:
+        if (task := asyncio.current_task()) and task.cancelling():
+            raise
+        retry = isinstance(exc, APIError) and exc.status_code == UnavailableError.status_code and not last
+        outcome, level = ("retried", logging.WARNING) if retry else ("dead", logging.ERROR)
+        report(exc, level if isinstance(exc, APIError) else logging.CRITICAL, **facts)
+    finally:
+        facts |= {"duration_ms": round((perf_counter() - began) * 1000, 2), "outcome": outcome}
+        logging.getLogger("access").info("message", extra=facts)
+    return outcome
+
+
+# copier: endif
 class ContextExecutor(ThreadPoolExecutor):
     """Threads for `run_in_executor` that know for which request they work."""
 

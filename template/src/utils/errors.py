@@ -99,6 +99,57 @@ class DecisionNotFoundError(APIError):
 
 
 # copier: endif
+# copier: if example == "orders"
+@dataclasses.dataclass(eq=False)
+class OrderError(APIError):
+    """The receipt of this order cannot be emitted."""
+
+    order_id: object
+
+
+class OrderNotFoundError(OrderError):
+    """There is no such order."""
+
+    status_code, detail = 404, "There is no order with this id."
+
+
+class OrderConflictError(OrderError):
+    """The idempotency key belongs to a different order."""
+
+    status_code, detail = 409, "This idempotency key was used for a different order."
+
+
+class OrderAlreadyInProgressError(OrderError):
+    """The receipt of this order is being emitted."""
+
+    status_code, order_status = 202, "emitting"
+
+
+class OrderAlreadyEmittedError(OrderError):
+    """The receipt of this order has been emitted."""
+
+    status_code, order_status = 200, "emitted"
+
+
+class ReceiptGenerationFailedError(OrderError, UnavailableError):
+    """The receipt could not be printed."""
+
+
+@dataclasses.dataclass(eq=False)
+class ReceiptEmissionFailedError(OrderError, UnavailableError):
+    """The tax office did not register the receipt, but it may yet."""
+
+    reason: str
+
+
+class ReceiptEmissionRefusedError(ReceiptEmissionFailedError):
+    """The tax office does not register this receipt."""
+
+    status_code = 500
+    headers = MappingProxyType({})
+
+
+# copier: endif
 class RequestTooLargeError(APIError):
     """The body is larger than allowed."""
 

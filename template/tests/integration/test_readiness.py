@@ -12,7 +12,7 @@ STORES = {
     # copier: if "postgres" in stores
     "postgres": "DATABASE_URL",
     # copier: endif
-    # copier: if "redis" in stores
+    # copier: if "redis" in stores and example != "orders"
     "redis": "REDIS_URL",
     # copier: endif
 }

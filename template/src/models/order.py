@@ -1,0 +1,40 @@
+"""Orders, and the receipts that follow."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+Status = Literal["new", "emitting", "emitted"]
+
+
+class Item(BaseModel, extra="forbid"):
+    """So many of one thing, each at this price."""
+
+    name: str = Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")
+    quantity: int = Field(ge=1, le=1000)
+    price: Decimal = Field(ge=0, le=100_000, decimal_places=2, examples=["3.50"])
+
+
+class NewOrder(BaseModel, extra="forbid"):
+    """What someone wants to buy."""
+
+    items: list[Item] = Field(min_length=1, max_length=100)
+
+
+class Order(NewOrder, extra="ignore"):
+    """An order that was kept."""
+
+    id: UUID
+    created_at: datetime
+    status: Status
+
+
+class Receipt(BaseModel):
+    """What is printed, and registered at the tax office."""
+
+    order_id: UUID
+    total: Decimal
+    text: str

@@ -1,0 +1,156 @@
+"""A shop: the service's parts on stores and a tax office of its own."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import asyncpg
+import httpx2
+import redis
+from pydantic import PostgresDsn
+
+from dev.ports import free_port
+from dev.tasks import ORDER
+from src.clients.orders import OrderRepository
+from src.connectors.postgres import PostgresConnector
+from src.models.order import NewOrder
+from tests.service import ROOT, Record, Service, launch, running
+
+
+class Office:
+    """A tax office that a test may kill, on a port that stays the same."""
+
+    def __init__(self, book: Path) -> None:
+        self.book, self.port = book, free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self) -> Self:
+        """Open it, again if need be."""
+        command = [sys.executable, "-m", "tests.tax_office", str(self.port), str(self.book)]
+        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, env=without_coverage())
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == b"open\n"
+        return self
+
+    def kill(self) -> None:
+        """Kill it; what it has registered is kept."""
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def mode(self, mode: str) -> None:
+        """Have it answer like this from now on."""
+        httpx2.put(f"{self.url}/mode", content=mode).raise_for_status()
+
+    def registered(self) -> list[str]:
+        """Return the orders whose receipts it has registered."""
+        return [line.split()[0] for line in self.book.read_text().splitlines()]
+
+
+class Shop:
+    """Where orders are placed and handled.
+
+    Args:
+        folder: where receipts are printed, and where the tax office keeps its book.
+        settings: of the service and its workers, in which emissions take a second at the most.
+    """
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.office, self.receipts = Office(folder / "book"), folder / "receipts"
+        self.env = {"DATABASE_URL": os.environ["DATABASE_URL"], "REDIS_URL": os.environ["REDIS_URL"]}
+        self.env |= {"REDIS_PREFIX": f"{os.environ['REDIS_PREFIX']}{secrets.token_hex(4)}:"}
+        self.env |= {"TAX_OFFICE_URL": self.office.url, "RECEIPTS_FOLDER": str(self.receipts)}
+        self.env |= {"EMISSION_TIMEOUT": "1", "TAX_OFFICE_TIMEOUT": "0.4", "MAX_ATTEMPTS": "3"} | settings
+        self.stream = f"{self.env['REDIS_PREFIX']}orders"
+        self._processes = contextlib.ExitStack()
+
+    def close(self) -> None:
+        """Stop all that runs, and forget all orders."""
+        self._processes.close()
+        self.office.kill()
+        self.query("TRUNCATE orders CASCADE")
+
+    def service(self) -> Service:
+        """Run the service."""
+        return self._processes.enter_context(running(env=self.env))
+
+    def worker(self, *arguments: str, **settings: str) -> Service:
+        """Run a worker."""
+        worker = launch("-m", "src.worker", *arguments, env=self.env | settings)
+        self._processes.callback(worker.stop, signal.SIGTERM)
+        if not arguments:
+            worker.wait(lambda records: any(r["message"] == "worker is ready" for r in records))
+        return worker
+
+    def place(self, *correlation_ids: str) -> list[str]:
+        """Keep orders, as the service does for requests of these ids."""
+
+        async def add() -> list[str]:
+            url = PostgresDsn(self.env["DATABASE_URL"])
+            async with contextlib.aclosing(PostgresConnector(url, 10, 5)) as connector:
+                orders, new = OrderRepository(connector, 1), NewOrder.model_validate(ORDER)
+                placed = await asyncio.gather(*(orders.add(new, None, one) for one in correlation_ids))
+            return [str(order.id) for order in placed]
+
+        return asyncio.run(add())
+
+    def query(self, statement: str, *values: Any) -> list[asyncpg.Record]:
+        """Ask the database."""
+
+        async def fetch() -> list[asyncpg.Record]:
+            connection = await asyncpg.connect(self.env["DATABASE_URL"])
+            try:
+                return await connection.fetch(statement, *values)
+            finally:
+                await connection.close()
+
+        return asyncio.run(fetch())
+
+    def redis(self, *command: Any) -> Any:
+        """Ask Redis."""
+        with redis.Redis.from_url(self.env["REDIS_URL"]) as client:
+            return client.execute_command(*command)
+
+    def count(self, status: str = "emitted") -> int:
+        """Return how many orders have a status."""
+        found: int = self.query("SELECT count(*) FROM orders WHERE status = $1", status)[0]["count"]
+        return found
+
+    def assert_settled(self, *orders: str) -> None:
+        """Each of these orders has one receipt that is printed, kept and registered, and nothing is left to do."""
+        emitted = "SELECT id::text, text FROM orders JOIN receipts ON order_id = id WHERE status = 'emitted'"
+        kept = {row["id"]: row["text"] for row in self.query(f"{emitted} AND due_at IS NULL") if row["id"] in orders}
+        assert set(kept) == set(orders)
+        printed = {file.stem: file.read_text(encoding="utf-8") for file in self.receipts.glob("*.txt")}
+        assert {order: printed[order] for order in orders} == kept
+        assert sorted(order for order in self.office.registered() if order in kept) == sorted(kept)
+
+
+@contextlib.contextmanager
+def opened(folder: Path, **settings: str) -> Iterator[Shop]:
+    """Open a shop until the end of the block."""
+    shop = Shop(folder, **settings)
+    try:
+        yield shop
+    finally:
+        shop.close()
+
+
+def lines(records: list[Record], correlation_id: str | None = None, **fields: object) -> list[Record]:
+    """Return the lines of messages that have these fields."""
+    wanted = fields | ({"correlation_id": correlation_id} if correlation_id else {})
+    return [r for r in records if r["message"] == "message" and wanted.items() <= r.items()]
+
+
+def without_coverage() -> dict[str, str]:
+    """Return an environment in which processes that get killed do not measure coverage."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COV")}

@@ -1,0 +1,132 @@
+"""Orders are placed, found and emitted over HTTP, on real stores."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import pytest
+
+from dev.tasks import ORDER
+from tests.integration.orders import Shop, opened
+from tests.service import Service, failures
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A shop of this module's own, without a worker."""
+    with opened(tmp_path_factory.mktemp("shop")) as shop:
+        yield shop
+
+
+@pytest.fixture(scope="module")
+def service(shop: Shop) -> Service:
+    """The service of the shop."""
+    return shop.service()
+
+
+def place(service: Service) -> str:
+    """Place an order and return where it is."""
+    response = service.request("POST", "/orders", json=ORDER)
+    assert response.status_code == 201
+    return response.headers["location"]
+
+
+def test_order_is_kept_and_found_again(service: Service) -> None:
+    """An order is answered with 201 and the place where it is found again."""
+    response = service.request("POST", "/orders", json=ORDER)
+    assert (response.status_code, response.json()["status"]) == (201, "new")
+    assert response.json()["items"] == ORDER["items"]
+    again = service.get(response.headers["location"])
+    assert (again.status_code, again.json()) == (200, response.json())
+
+
+def test_order_is_kept_once_for_each_key(service: Service) -> None:
+    """Requests with the same idempotency key, also at the same time, are one order; a different one is refused."""
+    key = {"Idempotency-Key": str(uuid4())}
+    with ThreadPoolExecutor() as pool:
+        answers = [pool.submit(service.request, "POST", "/orders", json=ORDER, headers=key) for _ in range(8)]
+    assert {(answer.result().status_code, answer.result().json()["id"]) for answer in answers} == {
+        (201, answers[0].result().json()["id"])
+    }
+    other = {"items": ORDER["items"][:1]}
+    refused = service.request("POST", "/orders", json=other, headers=key)
+    assert refused.status_code == 409
+    assert "This idempotency key was used for a different order." in refused.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "loc"),
+    [
+        ({"quantity": 0}, "quantity"),
+        ({"price": "1.999"}, "price"),
+        ({"price": "NaN"}, "price"),
+        ({"name": "a\x00b"}, "name"),
+        ({"name": "x" * 101}, "name"),
+        ({"surprise": 1}, "surprise"),
+    ],
+)
+def test_order_that_does_not_fit_is_refused(service: Service, changes: dict[str, object], loc: str) -> None:
+    """A wrong value is a 422 that names its field."""
+    response = service.request("POST", "/orders", json={"items": [ORDER["items"][0] | changes]})
+    assert response.status_code == 422
+    assert f'"loc":["body","items",0,"{loc}"]' in response.text
+
+
+@pytest.mark.parametrize("key", ["", "a b", "x" * 201])
+def test_key_that_is_not_valid_is_refused(service: Service, key: str) -> None:
+    """An idempotency key of which nobody could make sense is a 422."""
+    response = service.request("POST", "/orders", json=ORDER, headers={"Idempotency-Key": key})
+    assert response.status_code == 422
+
+
+def test_unknown_order_is_an_error_of_our_own(service: Service) -> None:
+    """An order that does not exist is a 404 that says so, and one record without a traceback."""
+    for method, path in (("GET", f"/orders/{uuid4()}"), ("POST", f"/orders/{uuid4()}/receipt")):
+        response = service.request(method, path)
+        assert response.status_code == 404
+        assert "There is no order with this id." in response.text
+        correlation_id = response.headers["x-request-id"]
+        told = [r for r in service.told(correlation_id) if r["logger"] == "errors"]
+        assert [(r["level"], r["error"], "exception" in r) for r in told] == [("INFO", "OrderNotFoundError", False)]
+
+
+def test_receipt_is_emitted_once_however_many_ask(shop: Shop, service: Service) -> None:
+    """Of several who ask at once one emits; the others are told so, as is whoever comes later."""
+    place_of = place(service)
+    with ThreadPoolExecutor() as pool:
+        answers = [pool.submit(service.request, "POST", f"{place_of}/receipt") for _ in range(10)]
+    outcomes = [(one.result().status_code, one.result().json()["order_status"]) for one in answers]
+    assert set(outcomes) <= {(200, "emitted"), (202, "emitting")}
+    later = service.request("POST", f"{place_of}/receipt")
+    assert (later.status_code, later.json()["order_status"]) == (200, "emitted")
+    shop.assert_settled(place_of.split("/")[-1])
+    told = [r for r in service.told(later.headers["x-request-id"]) if r["logger"] == "errors"]
+    assert [(r["level"], r["error"], "exception" in r) for r in told] == [("INFO", "OrderAlreadyEmittedError", False)]
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("error", "Failed"), ("late", "Failed"), ("refused", "Refused")])
+def test_tax_office_that_fails_is_an_error_of_our_own(shop: Shop, service: Service, mode: str, kind: str) -> None:
+    """Where the receipt cannot be emitted the answer says whether to come back, and the order can be tried again."""
+    place_of = place(service)
+    shop.office.mode(mode)
+    failed = service.request("POST", f"{place_of}/receipt")
+    shop.office.mode("ok")
+    expected = (503, "5") if kind == "Failed" else (500, None)
+    assert (failed.status_code, failed.headers.get("retry-after")) == expected
+    (told,) = failures(service.told(failed.headers["x-request-id"]))
+    assert (told["level"], told["error"]) == ("ERROR", f"ReceiptEmission{kind}Error")
+    assert told["order_id"] == place_of.split("/")[-1]
+    assert service.get(place_of).json()["status"] == "new"
+    assert service.request("POST", f"{place_of}/receipt").json()["order_status"] == "emitted"
+    shop.assert_settled(place_of.split("/")[-1])
+
+
+def test_tax_office_that_is_away_is_left_alone_for_a_while(shop: Shop) -> None:
+    """After some failures the circuit opens: nobody waits for what is known to be away."""
+    service = shop.service()
+    shop.office.mode("late")
+    answers = [service.request("POST", f"{place(service)}/receipt") for _ in range(7)]
+    shop.office.mode("ok")
+    assert {answer.status_code for answer in answers} == {503}
+    reasons = [failures(service.told(answer.headers["x-request-id"]))[0]["reason"] for answer in answers]
+    assert reasons == ["ReadTimeout"] * 5 + ["circuit open"] * 2
