@@ -347,6 +347,16 @@ def test_other_stores_in_containers(start: Start, answers: Answers) -> None:
     assert it.inspect("service", ".State.ExitCode") == 0
 
 
+def test_worker_in_containers(start: Start) -> None:
+    """With the orders a worker comes up as well: it hears of an order, and prints its receipt where it may write."""
+    it = start(example="orders")
+    make(it.folder, "up")
+    order = json.loads(make(it.folder, "request").splitlines()[-1])["id"]
+    wait_until(lambda: f"{order}.txt" in it.compose("exec", "--no-TTY", "worker", "ls", "receipts"))
+    it.docker("stop", f"{it.slug}-worker-1")
+    assert it.inspect("worker", ".State.ExitCode") == 0
+
+
 @pytest.mark.skipif(not EVERYTHING, reason="takes minutes; EVERYTHING=1 runs it")
 @pytest.mark.parametrize("version", PYTHONS)
 def test_other_pythons_in_containers(start: Start, version: str) -> None:
