@@ -23,9 +23,8 @@ ANCHORS: dict[str, Answers] = {
     "default": {},
     "decisions-message": {"error_format": "message", "ci": "gitlab"},
     "orders": {"example": "orders"},
-    "none-both": {"example": "none", "project_name": 'It\'s "quoted" \\ 🚀'},
     "none-postgres": {"example": "none", "stores": ["postgres"], "error_format": "message"},
-    "none-redis": {"example": "none", "stores": ["redis"]},
+    "none-redis": {"example": "none", "stores": ["redis"], "project_name": 'It\'s "quoted" \\ 🚀'},
     "none-nothing": {"example": "none", "stores": [], "ci": "none"},
 }
 ENVIRONMENT = {
