@@ -136,7 +136,7 @@ def test_answers_are_as_documented_whatever_is_sent(render: Render, error_format
     with served(folder) as service:
         schema = f"http://127.0.0.1:{service.port}/openapi.json"
         limits = ("--checks=all", "--max-examples=25", "--seed=1", "--continue-on-failure", "--no-color")
-        fuzzer = [Path(sys.executable).with_name("schemathesis"), "run", schema, *limits]
+        fuzzer = [str(Path(sys.executable).with_name("schemathesis")), "run", schema, *limits]
         done = subprocess.run(fuzzer, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr
     assert int(re.findall(r"(\d+) generated, \1 passed", done.stdout)[0]) > 150

@@ -24,7 +24,7 @@ from src.api import message as bodies
 # copier: if error_format == "problem"
 from src.api import problem as bodies
 # copier: endif
-from src.utils.errors import APIError, RequestTooLargeError
+from src.utils.errors import APIError
 from src.utils.logging_config import SECRET, current, mask, place_of, report, to_json
 from src.utils.tracebacks import invalid_values
 
@@ -50,8 +50,7 @@ def judge(exc: BaseException) -> Verdict:
         case RequestValidationError() | WebSocketRequestValidationError():
             return logging.WARNING, 422, None, None, exc
         case APIError():
-            level = logging.WARNING if isinstance(exc, RequestTooLargeError) else exc.level
-            return level, exc.status_code, exc.detail if exc.status_code < 500 else None, exc.headers, exc
+            return exc.level, exc.status_code, exc.detail if exc.status_code < 500 else None, exc.headers, exc
         case HTTPException() if isinstance(cause, APIError | ClientDisconnect):  # raised as the body was read
             return judge(cause)
         case HTTPException():  # with another cause: FastAPI could not read the body
