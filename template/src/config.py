@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import pydantic
 from pydantic import BeforeValidator, Field, PositiveInt
-from pydantic_settings import BaseSettings, SettingsError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from src.utils.tracebacks import invalid_values
 
@@ -27,16 +27,25 @@ def no_placeholder(url: pydantic.Secret[pydantic.AnyUrl], info: pydantic.Validat
     return url
 
 
-NoPlaceholder = pydantic.AfterValidator(no_placeholder)
+# copier: endif
+# copier: if "postgres" in stores
+PostgresUrl = Annotated[pydantic.Secret[pydantic.PostgresDsn], pydantic.AfterValidator(no_placeholder)]
+# copier: endif
+# copier: if "redis" in stores
+RedisUrl = Annotated[pydantic.Secret[pydantic.RedisDsn], pydantic.AfterValidator(no_placeholder)]
+# copier: endif
+# copier: if stores
 PLACEHOLDERS = ("change-me", "changeme", "password", "secret")
 Seconds = Annotated[float, Field(gt=0, le=60)]
 
 
 # copier: endif
-class Settings(
-    BaseSettings, env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, validate_default=True
-):
+class Settings(BaseSettings):
     """What differs between the places where the service runs."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, validate_default=True
+    )
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
@@ -46,14 +55,12 @@ class Settings(
     log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], Lower] = "info"
     log_format: Annotated[Literal["console", "json"], Lower] = "json"
     # copier: if "postgres" in stores
-    database_url: Annotated[pydantic.Secret[pydantic.PostgresDsn], NoPlaceholder] = Field(
-        default="postgresql://app:change-me@127.0.0.1:5432/app"
-    )
+    database_url: PostgresUrl = pydantic.Secret(pydantic.PostgresDsn("postgresql://app:change-me@127.0.0.1:5432/app"))
     database_pool_size: PositiveInt = 10
     database_timeout: Seconds = 2
     # copier: endif
     # copier: if "redis" in stores
-    redis_url: Annotated[pydantic.Secret[pydantic.RedisDsn], NoPlaceholder] = Field(default="redis://127.0.0.1:6379/0")
+    redis_url: RedisUrl = pydantic.Secret(pydantic.RedisDsn("redis://127.0.0.1:6379/0"))
     redis_pool_size: PositiveInt = 50
     redis_timeout: Seconds = 1
     redis_prefix: str = ""
