@@ -40,10 +40,9 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     "default": {"description": "Error", "content": {bodies.MEDIA_TYPE: {"schema": bodies.SCHEMA}}},
     422: {"description": "Invalid request", "content": {bodies.MEDIA_TYPE: {"schema": bodies.INVALID}}},
 }
-Verdict = tuple[int, int, Any, Mapping[str, str] | None, BaseException]
 
 
-def judge(exc: BaseException) -> Verdict:
+def judge(exc: BaseException) -> tuple[int, int, Any, Mapping[str, str] | None, BaseException]:
     """Return the level (0: not told), status, public text and headers an error deserves, and whom to blame."""
     cause, trail = exc.__cause__, current.get()
     match exc:

@@ -33,9 +33,9 @@ class PostgresConnector:
         try:
             yield connection
         except DRIVER as exc:
-            if isinstance(exc, REFUSED) and not isinstance(exc, AWAY) and not _is_lost(connection):
-                raise StoreRefusedError("postgres", type(exc).__name__) from exc
-            with suppress(asyncpg.InterfaceError):
+            with suppress(asyncpg.InterfaceError):  # raised where the pool has taken a lost connection back
+                if isinstance(exc, REFUSED) and not (isinstance(exc, AWAY) or connection.is_closed()):
+                    raise StoreRefusedError("postgres", type(exc).__name__) from exc
                 connection.terminate()  # it may hang, so it is not asked to close
             raise PostgresConnectionError(*self._address) from exc
         finally:
@@ -54,10 +54,3 @@ class PostgresConnector:
         """Close all connections, busy or not."""
         await self._pool  # one that was never opened cannot be closed
         self._pool.terminate()
-
-
-def _is_lost(connection: Any) -> bool:
-    try:
-        return bool(connection.is_closed())
-    except asyncpg.InterfaceError:  # the pool has taken it back
-        return True
