@@ -186,6 +186,6 @@ def test_size_of_the_service(render: Render, tmp_path: Path) -> None:
     for name, answers in {"decisions": {}, "orders": {"example": "orders"}, "none": {"example": "none"}}.items():
         folder = render(tmp_path / name, **answers)
         sizes[name] = sum(len(file.read_text(encoding="utf-8").splitlines()) for file in folder.glob("src/**/*.py"))
-    assert sizes["none"] < 930
-    assert sizes["decisions"] < 1_130
-    assert sizes["orders"] < 1_440
+    assert sizes["none"] < 910
+    assert sizes["decisions"] < 1_110
+    assert sizes["orders"] < 1_425
