@@ -36,7 +36,7 @@ def running(folder: Path, *, durable: bool = False, port: int = 0) -> Iterator[s
     settings.write_text("\n".join([*lines, f'logfile "{folder / "log"}"', ""]), encoding="utf-8")
     with subprocess.Popen([_redis_server(), str(settings)], start_new_session=True) as server:
         try:
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while not _answers(port, password):
                 if server.poll() is not None or time.monotonic() > deadline:
                     sys.exit(f"Redis did not start, {folder / 'log'} says why; or set REDIS_URL to one that you run")

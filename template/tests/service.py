@@ -58,7 +58,7 @@ class Service:
             found: list[Record] = [json.loads(line) for line in self.lines]
         return [r for r in found if correlation_id is None or r["correlation_id"] == correlation_id]
 
-    def wait(self, condition: Callable[[list[Record]], Any], timeout: float = 20) -> list[Record]:
+    def wait(self, condition: Callable[[list[Record]], Any], timeout: float = 60) -> list[Record]:
         """Return all records as soon as `condition` holds for them; fail after `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while not condition(self.records()):
@@ -84,7 +84,7 @@ class Service:
 
     def wait_for_end(self) -> int:
         """Return the exit code of a process that ends by itself."""
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=60)
         return self.stop()
 
     def stop(self, sent: signal.Signals = signal.SIGTERM) -> int:
@@ -92,9 +92,9 @@ class Service:
         self.client.close()
         if self.process.poll() is None:
             self.process.send_signal(sent)
-        code = self.process.wait(timeout=30)
+        code = self.process.wait(timeout=60)
         for reader in self._readers:
-            reader.join(timeout=10)
+            reader.join(timeout=60)
         for stream in (self.process.stdout, self.process.stderr):
             if stream is not None:
                 stream.close()
@@ -131,7 +131,7 @@ def running(
     """Run the service, by default in production form, until the end of the block."""
     service = launch(*(command or ("-m", "src.main")), cwd=cwd, stdout=stdout, env=env)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             with contextlib.suppress(httpx2.TransportError):
                 service.get("/health/live")

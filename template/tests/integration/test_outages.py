@@ -71,7 +71,7 @@ def assert_unavailable(service: Service, response: httpx2.Response, store: str) 
     (told,) = failures(service.told(response.headers["x-request-id"]))
     assert (told["level"], told["error"]) == ("ERROR", ERRORS[store])
     assert told["port"] > 0
-    assert response.elapsed.total_seconds() < 3 * TIMEOUT + 1
+    assert response.elapsed.total_seconds() < 20 * TIMEOUT
 
 
 @pytest.mark.parametrize("store", ["postgres", "redis"])
@@ -179,7 +179,7 @@ def test_nothing_is_lost_while_a_store_dies_again_and_again(world: World, store:
     def wait_for(status: int) -> None:
         with news:
             enough = Counter(answers.values())[status] + 8
-            assert news.wait_for(lambda: Counter(answers.values())[status] >= enough, timeout=30)
+            assert news.wait_for(lambda: Counter(answers.values())[status] >= enough, timeout=60)
 
     with ThreadPoolExecutor(4) as pool:
         workers = [pool.submit(keep_asking, worker) for worker in range(4)]
