@@ -87,7 +87,7 @@ def test_open_requests_finish_when_it_stops(tmp_path: Path) -> None:
             service.process.send_signal(signal.SIGTERM)
             assert (quick.result().status_code, quick.result().json()) == (200, "done")
             assert (stuck.result().status_code, stuck.result().headers["x-request-id"]) == (503, "stuck")
-        assert service.stop() in (0, -signal.SIGTERM)
+        assert service.wait_for_end() in (0, -signal.SIGTERM)
     records = service.records()
     assert [r["status"] for r in access(records, "quick")] == [200]
     assert [r["status"] for r in access(records, "stuck")] == [503]
