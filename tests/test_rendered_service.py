@@ -23,7 +23,6 @@ ANCHORS: dict[str, Answers] = {
     "default": {},
     "decisions-message": {"error_format": "message", "ci": "gitlab"},
     "orders": {"example": "orders"},
-    "none-postgres": {"example": "none", "stores": ["postgres"], "error_format": "message"},
     "none-redis": {"example": "none", "stores": ["redis"], "project_name": 'It\'s "quoted" \\ 🚀'},
     "none-nothing": {"example": "none", "stores": [], "ci": "none"},
 }
@@ -129,10 +128,9 @@ def test_first_turn(render: Render, example: str, fact: tuple[str, str], stop: s
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("error_format", ["problem", "message"])
-def test_answers_are_as_documented_whatever_is_sent(render: Render, error_format: str) -> None:
+def test_answers_are_as_documented_whatever_is_sent(render: Render) -> None:
     """Requests that a fuzzer makes from the service's own OpenAPI get no 5xx and no undocumented answer."""
-    folder = render(error_format=error_format)
+    folder = render()
     with served(folder) as service:
         schema = f"http://127.0.0.1:{service.port}/openapi.json"
         limits = ("--checks=all", "--max-examples=25", "--seed=1", "--continue-on-failure", "--no-color")
