@@ -23,7 +23,7 @@ from tests.integration.stores import Victim, open_folder
 from tests.service import ROOT, Service, failures, running
 
 TIMEOUT = 0.5  # seconds, for every wait of the service
-KILLS = int(os.environ.get("KILLS", "1"))  # of each store, under load
+KILLS = int(os.environ.get("KILLS", "2"))  # of each store, under load
 ERRORS = {"postgres": "PostgresConnectionError", "redis": "RedisConnectionError"}
 
 
