@@ -74,7 +74,7 @@ def updates(session: nox.Session) -> None:
 def rendered(session: nox.Session) -> None:
     """Run what is rendered: its own tests and checks, its commands, also on a bare machine."""
     session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests"))
-    session.run("pytest", "tests/test_rendered_service.py", *session.posargs)
+    session.run("pytest", "--numprocesses=2", "--dist=worksteal", "tests/test_rendered_service.py", *session.posargs)
 
 
 @nox.session

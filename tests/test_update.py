@@ -40,6 +40,10 @@ OWN = ("CHANGELOG.md", "uv.lock")  # the user's from the first render on
 ENV = "DATABASE_URL=postgresql://me:secret@db/app\n"
 Tree = dict[str, tuple[bytes, bool]]
 History = Callable[..., Path]
+KINDS: dict[str, Answers] = ANCHORS | {
+    "decisions-message": {"error_format": "message", "ci": "gitlab"},
+    "none-redis": {"example": "none", "stores": ["redis"]},
+}
 SKELETON: Answers = {"example": "none", "stores": []}  # the fastest to render
 RENDERED: dict[str, Tree] = {}
 
@@ -196,7 +200,7 @@ class RequestTooLargeError('''
 
 def test_updated_project_passes_its_checks(history: History, tmp_path: Path) -> None:
     """A project that was worked on, and has a lock file, installs, tests and lints after an update."""
-    project = start(history("imagined"), tmp_path / "service", {})
+    project = start(history("imagined"), tmp_path / "service", {"example": "none"})
     (project / ".env").unlink()
     work_for_a_week(project)
     uv = (sys.executable, "-m", "uv")
@@ -211,7 +215,7 @@ def test_updated_project_passes_its_checks(history: History, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("release", RELEASES)
-@pytest.mark.parametrize("answers", ANCHORS.values(), ids=ANCHORS)
+@pytest.mark.parametrize("answers", KINDS.values(), ids=KINDS)
 def test_update_without_edits_gives_a_fresh_render(
     history: History, tmp_path: Path, release: str, answers: Answers
 ) -> None:
@@ -228,7 +232,7 @@ def test_update_without_edits_gives_a_fresh_render(
 
 
 @pytest.mark.parametrize("release", RELEASES)
-@pytest.mark.parametrize("answers", ANCHORS.values(), ids=ANCHORS)
+@pytest.mark.parametrize("answers", KINDS.values(), ids=KINDS)
 def test_update_keeps_what_the_user_has_made(history: History, tmp_path: Path, release: str, answers: Answers) -> None:
     """After a week of work, the updated tree is what the same work would have made of a fresh render."""
     template = history(release)

@@ -8,7 +8,7 @@ from src.clients.orders import OrderRepository
 from src.models.order import Receipt
 from src.utils.errors import ReceiptEmissionFailedError, ReceiptEmissionRefusedError
 
-FAILURES, PAUSE = 5, 10.0  # after so many in a row the circuit is open for so many seconds: nobody is asked
+FAILURES, PAUSE = 5, 5.0  # after so many in a row the circuit is open for so many seconds: nobody is asked
 
 
 class TaxOffice:
