@@ -102,13 +102,13 @@ def create_app() -> FastAPI:
     quiet: Any = {"tracing": False, "metrics": False, "logs": False}
     app = GuardedAPI(lifespan=lifespan, responses=error_handlers.RESPONSES, telemetry=quiet, **ABOUT)
     app.state.settings = settings
-    app.include_router(health.router)
     # copier: if example == "decisions"
     app.include_router(decisions_router)
     # copier: endif
     # copier: if example == "orders"
     app.include_router(orders_router)
     # copier: endif
+    app.include_router(health.router)  # last: a request is compared with all routes before its own
     return app
 
 
