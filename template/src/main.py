@@ -108,7 +108,8 @@ def create_app() -> FastAPI:
     # copier: if example == "orders"
     app.include_router(orders_router)
     # copier: endif
-    app.include_router(health.router)  # last: a request is compared with all routes before its own
+    # Last, since a request is compared with all routes before its own.
+    app.include_router(health.router)
     return app
 
 
