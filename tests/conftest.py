@@ -17,6 +17,7 @@ QUESTIONS: dict[str, dict[str, Any]] = {
     for name, question in yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8")).items()
     if not name.startswith("_")
 }
+NOT_OURS = shutil.ignore_patterns("__pycache__", ".venv", ".dev", ".*_cache", ".coverage*", "uv.lock")
 Answers = dict[str, Any]
 Render = Callable[..., Path]
 
@@ -65,8 +66,7 @@ def name_of(answers: Answers) -> str:
 def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The template as it is now, outside of git."""
     folder = tmp_path_factory.mktemp("snapshot") / "airtight"
-    ignored = shutil.ignore_patterns("__pycache__", ".venv", ".dev", ".*_cache", ".coverage*", "uv.lock")
-    shutil.copytree(ROOT / "template", folder / "template", ignore=ignored)
+    shutil.copytree(ROOT / "template", folder / "template", ignore=NOT_OURS)
     shutil.copy(ROOT / "copier.yml", folder)
     return folder
 

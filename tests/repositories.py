@@ -8,10 +8,9 @@ import sys
 import tarfile
 from pathlib import Path
 
-from tests.conftest import ROOT
+from tests.conftest import NOT_OURS, ROOT
 
 PARTS = ("copier.yml", "cookiecutter.json", "hooks", "template", "{{ cookiecutter.__folder }}")
-NOT_OURS = shutil.ignore_patterns("__pycache__", ".venv", ".dev", ".*_cache", ".coverage*", "uv.lock")
 SOMEBODY = {f"GIT_{who}_{what}": "a@b.example" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 Done = subprocess.CompletedProcess[str]
 
