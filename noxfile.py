@@ -15,8 +15,8 @@ import nox
 
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "tests", "updates", "rendered", "containers"]
-SLOW = ["test_rendered_service", "test_update", "test_cookiecutter", "test_containers"]
+nox.options.sessions = ["lint", "tests", "updates", "rendered", "observability", "containers"]
+SLOW = ["test_rendered_service", "test_observability", "test_update", "test_cookiecutter", "test_containers"]
 
 ROOT = Path(__file__).parent
 DEPENDENCIES = nox.project.load_toml("pyproject.toml")
@@ -94,11 +94,21 @@ def readme(session: nox.Session) -> None:
 
 
 @nox.session
+def observability(session: nox.Session) -> None:
+    """Test the alerts, and watch a rendered service with a real Prometheus; needs both of its programs."""
+    session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests"))
+    install_service(session)
+    session.run("pytest", "tests/test_observability.py", *session.posargs)
+
+
+@nox.session
 def containers(session: nox.Session) -> None:
     """Run what is rendered in containers; with EVERYTHING=1 on each version of Python."""
     docker = shutil.which("docker")
     if not docker or subprocess.run([docker, "ps"], capture_output=True, check=False).returncode:
-        missing = "no Docker engine answers; start one, or leave this session out: nox -s lint tests updates rendered"
+        missing = (
+            "no Docker engine answers; start one, or leave it out: nox -s lint tests updates rendered observability"
+        )
         session.error(missing) if os.environ.get("CI") else session.skip(missing)
     session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests"))
     session.run("pytest", "--numprocesses=2", "tests/test_containers.py", *session.posargs)

@@ -23,7 +23,7 @@ Render = Callable[..., Path]
 
 
 def values(name: str) -> list[Any]:
-    """Return the answers that a question offers; for stores, each set of them."""
+    """Return the answers that a question offers; where several can be chosen, each set of them."""
     choices = QUESTIONS[name]["choices"]
     offered = list(choices.values() if isinstance(choices, dict) else choices)
     if QUESTIONS[name].get("multiselect"):

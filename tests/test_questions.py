@@ -52,10 +52,12 @@ def test_slug_follows_from_the_name(render: Render, name: str, slug: str) -> Non
         ("project_slug=9lives", "a letter first"),
         ("project_slug=a\n", "for example my-service"),
         ("project_slug=redis", "redis-service"),
+        ("project_slug=sentry-sdk", "sentry-sdk-service"),
         ("project_description=a\tb", "without control characters"),
         ("python_version=3.9", "3.9"),
         ("example=shop", "shop"),
         ("error_format=xml", "xml"),
+        ("observability=[nagios]", "nagios"),
         ("ci=jenkins", "jenkins"),
     ],
 )

@@ -1,6 +1,8 @@
 """Every render is a service that reads as if it had been written by hand."""
 
 import ast
+import itertools
+import json
 import re
 import shutil
 import subprocess
@@ -13,8 +15,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import Answers, Render, all_answers, covering, name_of, pairs
+from tests.conftest import Answers, Render, all_answers, covering, name_of, pairs, values
 
+OBSERVERS = values("observability")[-1]
 MATRIX = covering()
 WORDS = {  # of what was not chosen nothing may be left, not even a word
     "postgres": r"postgres|asyncpg|alembic|sqlalchemy|psql|migrat|DATABASE_",
@@ -23,15 +26,20 @@ WORDS = {  # of what was not chosen nothing may be left, not even a word
     "orders": r"\border_|\borders\b|receipt|emission|emitt|tax.?office|dead.letter|\bthe worker\b|circuit",
     "problem": r"problem\+json|9457|src/api/problem",
     "message": r"src/api/message",
+    "prometheus": r"prometheus|promtool|grafana|alert|/metrics|METRICS_|observability.metrics|WrongToken",
+    "opentelemetry": r"opentelemetry|OTEL_|otlp|trace_id|trace\.id|\bspans?\b|span_id|observability.traces",
+    "sentry": r"sentry",
 }
 TRACES = r"copier:|\{%|%\}|\{\{|jinja|airtight|cookiecutter|\bTODO\b|\bFIXME\b"
 
 
 def texts(folder: Path) -> dict[str, str]:
-    """Return the content of every file by its path, without GitHub's own braces."""
+    """Return the content of every file by its path, without GitHub's and Prometheus' own braces."""
     files = (file for file in sorted(folder.rglob("*")) if file.is_file())
     return {
-        file.relative_to(folder).as_posix(): re.sub(r"\$\{\{.*?\}\}", "", file.read_text(encoding="utf-8"))
+        file.relative_to(folder).as_posix(): re.sub(
+            r"\$\{\{.*?\}\}|\{\{ \$.*?\}\}", "", file.read_text(encoding="utf-8")
+        )
         for file in files
     }
 
@@ -59,6 +67,8 @@ def test_render_is_complete_clean_and_silent_about_the_rest(render: Render, answ
             ast.parse(text)
         if path.endswith(".toml"):
             tomllib.loads(text)
+        if path.endswith(".json"):
+            json.loads(text)
         if path.endswith((".yml", ".yaml")):
             yaml.safe_load(text)
         allowed = path in (".copier-answers.yml", "README.md")  # how to update
@@ -69,7 +79,7 @@ def test_render_is_complete_clean_and_silent_about_the_rest(render: Render, answ
     assert re.fullmatch(r"\d+ files already formatted\n", ruff(folder, "format", "--check"))
     assert ruff(folder, "check") == "All checks passed!\n"
 
-    chosen = {*answers["stores"], answers["example"], answers["error_format"]}
+    chosen = {*answers["stores"], *answers["observability"], answers["example"], answers["error_format"]}
     for name, words in WORDS.items():
         for path, text in files.items():
             if name not in chosen and path != ".copier-answers.yml":
@@ -107,6 +117,9 @@ def test_readme_names_every_error_and_setting(render: Render, example: str) -> N
     classes = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
     readme = (folder / "README.md").read_text(encoding="utf-8")
     assert [name for name in classes - {"APIError"} if f"`{name}`" not in readme] == []
+    alerts = re.findall(r"- alert: (\w+)", (folder / "deploy/observability/alerts.yml").read_text(encoding="utf-8"))
+    assert [name for name in alerts if f"| `{name}` |" not in readme] == []
+    assert len(alerts) > 3
     config = ast.parse((folder / "src/config.py").read_text(encoding="utf-8"))
     fields = [
         node.target.id.upper()
@@ -183,9 +196,11 @@ def check_hostile(folder: Path, answer: str) -> None:
 def test_size_of_the_service(render: Render, tmp_path: Path) -> None:
     """A person can read what is rendered."""
     sizes = {}
-    for name, answers in {"decisions": {}, "orders": {"example": "orders"}, "none": {"example": "none"}}.items():
-        folder = render(tmp_path / name, **answers)
-        sizes[name] = sum(len(file.read_text(encoding="utf-8").splitlines()) for file in folder.glob("src/**/*.py"))
-    assert sizes["none"] < 910
-    assert sizes["decisions"] < 1_110
-    assert sizes["orders"] < 1_425
+    for example, observers in itertools.product(values("example"), (values("observability")[0], OBSERVERS)):
+        folder = render(tmp_path / f"{example}-{len(observers)}", example=example, observability=observers)
+        lines = [len(file.read_text(encoding="utf-8").splitlines()) for file in folder.glob("src/**/*.py")]
+        sizes[example, len(observers)] = sum(lines)
+    assert sizes["none", 0] < 1_000
+    assert sizes["decisions", 0] < 1_200
+    assert sizes["orders", 0] < 1_520
+    assert max(sizes[example, 3] - sizes[example, 0] for example in values("example")) < 450

@@ -17,19 +17,21 @@ from typing import NamedTuple
 import psutil
 import pytest
 
-from tests.conftest import Answers, Render
+from tests.conftest import Answers, Render, values
 
+OBSERVERS = values("observability")[-1]
 ANCHORS: dict[str, Answers] = {
     "default": {},
-    "orders": {"example": "orders"},
+    "orders": {"example": "orders", "observability": OBSERVERS},
     "none-postgres": {
         "example": "none",
         "stores": ["postgres"],
         "error_format": "message",
         "ci": "gitlab",
+        "observability": ["sentry"],
         "project_name": 'It\'s "quoted" \\ 🚀',
     },
-    "none-nothing": {"example": "none", "stores": [], "ci": "none"},
+    "none-nothing": {"example": "none", "stores": [], "ci": "none", "observability": []},
 }
 ENVIRONMENT = {
     name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "DATABASE_URL", "REDIS_URL")

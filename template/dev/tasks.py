@@ -21,7 +21,7 @@ from dev import stores
 from dev import stores, worker
 # copier: endif
 from dev.containers import COMMANDS as IN_CONTAINERS
-from src.config import load_settings
+from src.config import NAME, load_settings
 from src.utils.logging_config import configure_logging
 
 # copier: if false
@@ -91,7 +91,7 @@ def dev() -> None:
 
 def _serve() -> None:
     settings = load_settings()
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, NAME)
     host, port = settings.host, settings.port
     print(f"Service:    http://{host}:{port} (/docs describes it; Ctrl-C ends it)", flush=True)
     uvicorn.run("src.main:app", host=host, port=port, reload=True, reload_dirs=["src"], log_config=None)

@@ -1,5 +1,10 @@
 """The settings: read from the environment and `.env`, checked once, when the service starts."""
 
+# copier: if false
+# fmt: off
+# isort: off
+# copier: endif
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -9,10 +14,19 @@ import pydantic
 from pydantic import BeforeValidator, Field, PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+# copier: if "sentry" in observability
+from src.observability.sentry import SentryDsn
+# copier: endif
 from src.utils.tracebacks import invalid_values
+
+# copier: if false
+# isort: on
+# fmt: on
+# copier: endif
 
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+NAME = PYPROJECT["project"]["name"]
 ABOUT = PYPROJECT["tool"]["service"] | {key: PYPROJECT["project"][key] for key in ("description", "version")}
 STARTUP_FAILURE = 3  # the exit code at which uvicorn's supervisor gives up instead of trying again
 Lower = BeforeValidator(lambda value: str(value).lower())
@@ -40,6 +54,17 @@ Seconds = Annotated[float, Field(gt=0, le=60)]
 
 
 # copier: endif
+def check_file(path: Path | None, info: pydantic.ValidationInfo) -> Path | None:
+    """Refuse a log file that cannot be written, or that several workers would rotate under each other."""
+    if path and info.data.get("workers") != 1:
+        raise ValueError("several workers cannot share a file, so leave it out or set WORKERS=1")
+    try:
+        Path(path or os.devnull).open("ab").close()
+    except OSError as exc:
+        raise ValueError(f"it cannot be written: {exc.strerror}") from exc
+    return path
+
+
 class Settings(BaseSettings):
     """What differs between the places where the service runs."""
 
@@ -53,7 +78,8 @@ class Settings(BaseSettings):
     shutdown_timeout: PositiveInt = 10  # seconds
     environment: Annotated[Literal["development", "production"], Lower] = "development"
     log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], Lower] = "info"
-    log_format: Annotated[Literal["console", "json"], Lower] = "json"
+    log_format: Annotated[Literal["console", "ecs", "json"], Lower] = "json"
+    log_file: Annotated[Path | None, pydantic.AfterValidator(check_file)] = None
     # copier: if "postgres" in stores
     database_url: PostgresUrl = pydantic.Secret(pydantic.PostgresDsn("postgresql://app:change-me@127.0.0.1:5432/app"))
     database_pool_size: PositiveInt = 10
@@ -76,6 +102,15 @@ class Settings(BaseSettings):
     emission_timeout: Seconds = 30  # of one that takes longer it is assumed that its process has died
     max_attempts: PositiveInt = 10
     worker_concurrency: PositiveInt = 10
+    # copier: endif
+    # copier: if "prometheus" in observability
+    metrics_token: pydantic.SecretStr | None = None  # asked for by /metrics where one is set
+    # copier: endif
+    # copier: if "sentry" in observability
+    sentry_dsn: SentryDsn | None = None
+    # copier: endif
+    # copier: if "opentelemetry" in observability
+    otel_exporter_otlp_endpoint: pydantic.AnyHttpUrl | None = None  # of a collector, for OTLP over HTTP
     # copier: endif
     request_id_header: str = Field(default="X-Request-ID", pattern=r"^[A-Za-z0-9-]+$")
     cors_origins: list[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")]] = []

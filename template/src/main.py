@@ -17,14 +17,21 @@ from starlette.types import ASGIApp
 from src.api import error_handlers, health
 # copier: if example == "decisions"
 from src.api.decisions import router as decisions_router
+# copier: endif
+# copier: if "prometheus" in observability
+from src.api.metrics import router as metrics_router
+# copier: endif
+# copier: if example == "orders"
+from src.api.orders import router as orders_router
+# copier: endif
+# copier: if example == "decisions"
 from src.clients.decisions import DecisionRepository
 from src.clients.redis import BaseRedisClient
 # copier: endif
 # copier: if example == "orders"
-from src.api.orders import router as orders_router
 from src.clients.orders import OrderRepository
 # copier: endif
-from src.config import ABOUT, Settings, load_settings
+from src.config import ABOUT, NAME, Settings, load_settings
 # copier: if "postgres" in stores
 from src.connectors.postgres import PostgresConnector
 # copier: endif
@@ -34,6 +41,17 @@ from src.connectors.redis import RedisConnector
 from src.middleware.guard import Guard, guarded_life
 # copier: if example == "decisions"
 from src.models.credit_score import Scorecard
+# copier: endif
+# copier: if "prometheus" in observability
+from src.observability.metrics import begin, count_together
+# copier: endif
+# copier: if "sentry" in observability
+from src.observability.sentry import delivery
+# copier: endif
+# copier: if "opentelemetry" in observability
+from src.observability.traces import telemetry_to
+# copier: endif
+# copier: if example == "decisions"
 from src.services.decisions import DecisionService
 # copier: endif
 # copier: if example == "orders"
@@ -51,11 +69,15 @@ from src.utils.logging_config import configure_logging
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open what the service needs, and close it when it stops."""
     state = app.state
-    async with guarded_life(), AsyncExitStack() as stack:
-        state.readiness = readiness = await stack.enter_async_context(aclosing(Readiness()))
-        # copier: if stores
-        settings: Settings = state.settings
+    # copier: if stores or "sentry" in observability
+    settings: Settings = state.settings
+    # copier: endif
+    async with AsyncExitStack() as stack:
+        # copier: if "sentry" in observability
+        await stack.enter_async_context(delivery(settings.sentry_dsn, settings.environment))
         # copier: endif
+        await stack.enter_async_context(guarded_life())
+        state.readiness = readiness = await stack.enter_async_context(aclosing(Readiness()))
         # copier: if "postgres" in stores
         dsn = settings.database_url.get_secret_value()
         state.postgres = PostgresConnector(dsn, settings.database_pool_size, settings.database_timeout)
@@ -67,6 +89,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         readiness.stores["redis"] = state.redis
         # copier: endif
         await readiness.check()
+        # copier: if "prometheus" in observability
+        begin(readiness.stores)
+        # copier: endif
         # copier: if example == "decisions"
         model, cache = Scorecard.load(settings.model_path), BaseRedisClient(state.redis, settings.redis_prefix)
         state.decisions = DecisionService(model, cache, DecisionRepository(state.postgres), settings.features_ttl)
@@ -98,9 +123,12 @@ class GuardedAPI(FastAPI):
 def create_app() -> FastAPI:
     """Build the application."""
     settings = load_settings()
-    configure_logging(settings.log_level, settings.log_format)
-    quiet: Any = {"tracing": False, "metrics": False, "logs": False}
-    app = GuardedAPI(lifespan=lifespan, responses=error_handlers.RESPONSES, telemetry=quiet, **ABOUT)
+    configure_logging(settings.log_level, settings.log_format, NAME, settings.log_file)
+    telemetry: Any = {"tracing": False, "metrics": False, "logs": False}
+    # copier: if "opentelemetry" in observability
+    telemetry |= telemetry_to(settings.otel_exporter_otlp_endpoint, NAME)
+    # copier: endif
+    app = GuardedAPI(lifespan=lifespan, responses=error_handlers.RESPONSES, telemetry=telemetry, **ABOUT)
     app.state.settings = settings
     # copier: if example == "decisions"
     app.include_router(decisions_router)
@@ -110,6 +138,9 @@ def create_app() -> FastAPI:
     # copier: endif
     # Last, since a request is compared with all routes before its own.
     app.include_router(health.router)
+    # copier: if "prometheus" in observability
+    app.include_router(metrics_router)
+    # copier: endif
     return app
 
 
@@ -117,6 +148,9 @@ app = create_app()
 
 if __name__ == "__main__":
     settings: Settings = app.state.settings
+    # copier: if "prometheus" in observability
+    count_together(settings.workers)
+    # copier: endif
     uvicorn.run(
         app if settings.workers == 1 else "src.main:app",
         host=settings.host,

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from src.clients.orders import OrderRepository
-from src.config import Settings, load_settings
+from src.config import NAME, Settings, load_settings
 from src.connectors.postgres import PostgresConnector
 from src.connectors.redis import RedisConnector
 from src.middleware.guard import guarded_life, guarded_message
@@ -108,7 +108,7 @@ async def main(*arguments: str) -> None:
     if arguments not in ((), ("replay",)):
         sys.exit("usage: python -m src.worker [replay]")
     settings = load_settings()
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, NAME)
     async with guarded_life(), AsyncExitStack() as stack:
         dsn, url = settings.database_url.get_secret_value(), settings.redis_url.get_secret_value()
         postgres = PostgresConnector(dsn, settings.database_pool_size, settings.database_timeout)

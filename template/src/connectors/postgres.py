@@ -1,5 +1,9 @@
 """The connection to PostgreSQL: opened when first used, pooled, every wait bounded."""
 
+# copier: if false
+# fmt: off
+# isort: off
+# copier: endif
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -7,8 +11,15 @@ from typing import Any
 import asyncpg
 from pydantic import PostgresDsn
 
+# copier: if "opentelemetry" in observability
+from src.observability import traces
+# copier: endif
 from src.utils.errors import APIError, PostgresConnectionError, PostgresConnectionNotAliveError, StoreRefusedError
 
+# copier: if false
+# isort: on
+# fmt: on
+# copier: endif
 DRIVER = OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError  # and so TimeoutError
 REFUSED = asyncpg.PostgresError, asyncpg.InterfaceError
 AWAY = asyncpg.PostgresConnectionError, asyncpg.InsufficientResourcesError, asyncpg.OperatorInterventionError
@@ -18,18 +29,32 @@ class PostgresConnector:
     """A pool of connections; `timeout`, in seconds, bounds the wait for one, for its opening, for a statement."""
 
     def __init__(self, url: PostgresDsn, size: int, timeout: float) -> None:
-        self._pool = asyncpg.create_pool(str(url), min_size=0, max_size=size, timeout=timeout, command_timeout=timeout)
+        options: dict[str, Any] = {"min_size": 0, "max_size": size, "timeout": timeout, "command_timeout": timeout}
+        # copier: if "opentelemetry" in observability
+        options["init"] = traces.follow
+        # copier: endif
+        self._pool = asyncpg.create_pool(str(url), **options)
         self._timeout, host = timeout, url.hosts()[0]
+        # copier: if "prometheus" in observability
+        self._waiting = 0
+        # copier: endif
         self._address = (url.path or "/")[1:], host["username"] or "", host["host"] or "", host["port"] or 5432
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
         """Lend a connection; raises PostgresConnectionError, and StoreRefusedError for what the server refuses."""
+        # copier: if "prometheus" in observability
+        self._waiting += 1
+        # copier: endif
         try:
             await self._pool  # is opened the first time, without a connection
             connection = await self._pool.acquire(timeout=self._timeout)
         except DRIVER as exc:
             raise PostgresConnectionError(*self._address) from exc
+        # copier: if "prometheus" in observability
+        finally:
+            self._waiting -= 1
+        # copier: endif
         try:
             yield connection
         except DRIVER as exc:
@@ -42,6 +67,13 @@ class PostgresConnector:
             with suppress(*DRIVER):  # a connection that is lost only now has done its work
                 await self._pool.release(connection)
 
+    # copier: if "prometheus" in observability
+    def pool(self) -> dict[str, int]:
+        """Return how many connections are in use and idle, and how many callers wait for one."""
+        idle = self._pool.get_idle_size()
+        return {"in_use": self._pool.get_size() - idle, "idle": idle, "waiting": self._waiting}
+
+    # copier: endif
     async def is_alive(self) -> None:
         """Ask for a sign of life; raises PostgresConnectionNotAliveError."""
         try:

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from src.config import Settings
 from src.utils.errors import APIError, RequestTooLargeError, UnavailableError
 from src.utils.logging_config import Trail, current, log_access, report
+from src.utils.watchers import request_began
 
 SWITCHED = 101  # to a WebSocket
 VALID_ID = re.compile(rb"[A-Za-z0-9._:/=+-]{1,128}")
@@ -44,7 +45,9 @@ class Guard:
                 size = int(value)
         if not VALID_ID.fullmatch(given):
             given = b"%032x" % random.getrandbits(128)  # an id, not a secret
-        current.set(trail := Trail(given.decode()))
+        current.set(trail := Trail(correlation_id := given.decode()))
+        for watch in request_began:
+            watch(scope, correlation_id)
 
         def check_size() -> None:
             if size > self._limit:

@@ -146,6 +146,15 @@ class ReceiptEmissionRefusedError(ReceiptEmissionFailedError):
 
 
 # copier: endif
+# copier: if "prometheus" in observability
+class WrongTokenError(APIError):
+    """The token is missing or wrong."""
+
+    status_code, detail = 401, "A valid token is needed."
+    headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
+
+
+# copier: endif
 class RequestTooLargeError(APIError):
     """The body is larger than allowed."""
 

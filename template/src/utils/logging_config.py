@@ -10,12 +10,16 @@ import time
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from itertools import islice
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from typing import Any
 
 import orjson
 
+from src.utils.ecs import to_ecs
 from src.utils.errors import APIError
 from src.utils.tracebacks import format_exception
+from src.utils.watchers import facts_of_now, failure_logged, request_ended
 
 SECRET = re.compile(
     r"passw|passphrase|pwd|secret|token|api_?-?key|private_?-?key|authorization|cookie|credential", re.I
@@ -92,17 +96,21 @@ def to_json(value: Any) -> bytes:
 def head_of(name: str, level: str, message: str, created: float) -> dict[str, Any]:
     """Return the fields that every record begins with; `created` is in seconds since the epoch."""
     trail, moment = current.get(), datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds")
-    head = {"timestamp": f"{moment[:23]}Z", "level": level, "logger": name, "message": message}
-    return head | {"correlation_id": trail.correlation_id if trail else None}
+    head: dict[str, Any] = {"timestamp": f"{moment[:23]}Z", "level": level, "logger": name, "message": message}
+    head["correlation_id"] = trail.correlation_id if trail else None
+    for give in facts_of_now:
+        head |= give()
+    return head
 
 
 class LineHandler(logging.Handler):
-    """Writes each record to stdout in one piece; tells once, on stderr, if it cannot."""
+    """Writes each record to stdout, and to a file if there is one; tells once, on stderr, if it cannot."""
 
-    def __init__(self, form: str) -> None:
+    def __init__(self, form: str, service: str, file: Path | None) -> None:
         super().__init__()
-        self.json, self._broken = form == "json", False
-        self._color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        self.form, self._service, self._broken = form, service, False
+        self._file = file and RotatingFileHandler(file, maxBytes=10_000_000, backupCount=5, encoding="utf-8")
+        self._color = sys.stdout.isatty() and "NO_COLOR" not in os.environ and not file
         self.addFilter(once)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -113,13 +121,22 @@ class LineHandler(logging.Handler):
             fields = {**head, **mask(extra), **head}
             if record.exc_info and record.exc_info[1]:
                 fields["exception"] = mask(format_exception(record.exc_info[1]).rstrip(), 16_000)
-            self.write(to_json(fields) + b"\n" if self.json else self._console(fields))
+            self.write(fields, record)
+            if record.name == errors.name or record.levelno >= logging.ERROR:
+                for watch in failure_logged:
+                    watch(record, fields)
         except Exception as exc:  # noqa: BLE001 - logging must not break what it tells of
             self._complain(exc)
 
-    def write(self, line: bytes) -> None:
+    def write(self, fields: dict[str, Any], record: logging.LogRecord | None = None) -> None:
         """Write a line, past the buffers of `print` in which it could be lost."""
+        if self.form == "console":
+            line = self._console(fields)
+        else:
+            line = to_json(to_ecs(fields, self._service, record) if self.form == "ecs" else fields) + b"\n"
         try:
+            if self._file:
+                self._file.handle(logging.makeLogRecord({"msg": line.decode().rstrip("\n")}))
             while line:
                 line = line[os.write(1, line) :]
             self._broken = False
@@ -132,8 +149,8 @@ class LineHandler(logging.Handler):
         self._broken = True
 
     def _console(self, fields: dict[str, Any]) -> bytes:
-        trace, level = fields.pop("exception", ""), fields["level"]
-        facts = "".join(f" {name}={value}" for name, value in list(fields.items())[4:] if value is not None)
+        trace, level, rest = fields.get("exception", ""), fields["level"], list(fields.items())[4:]
+        facts = "".join(f" {name}={value}" for name, value in rest if value is not None and name != "exception")
         text = CONTROL.sub(lambda found: repr(found[0])[1:-1], f"{fields['logger']}: {fields['message']}{facts}")
         head = f"\x1b[{COLORS.get(level, 0)}m{level:8}\x1b[0m" if self._color else f"{level:8}"
         block = "".join(f"\n    {line}" for line in trace.splitlines())
@@ -151,20 +168,22 @@ def place_of(scope: Any) -> dict[str, Any]:
 
 def log_access(scope: Any, status: int, began: float) -> None:
     """Write the line of a request, past `logging` where nobody but our handler listens."""
-    fields, client = place_of(scope) | {"status": status}, scope.get("client")
-    fields |= {"duration_ms": round((time.perf_counter() - began) * 1000, 2), "client": client and client[0]}
+    place, client, seconds = place_of(scope), scope.get("client"), time.perf_counter() - began
+    fields = {**place, "status": status, "duration_ms": round(seconds * 1000, 2), "client": client and client[0]}
+    for watch in request_ended:
+        watch(place["method"], place["route"], status, seconds)
     handler = logging.root.handlers[0] if len(logging.root.handlers) == 1 and not access.handlers else None
-    if not isinstance(handler, LineHandler) or not handler.json:
+    if not isinstance(handler, LineHandler) or handler.form == "console":
         access.info("request", extra=fields)
     elif access.isEnabledFor(logging.INFO):
-        handler.write(to_json(head_of("access", "INFO", "request", time.time()) | fields) + b"\n")
+        handler.write(head_of("access", "INFO", "request", time.time()) | fields)
 
 
-def configure_logging(level: str, form: str) -> None:
-    """Send all records to stdout, as `json` or for a `console`, however the service is started."""
+def configure_logging(level: str, form: str, service: str = "", file: Path | None = None) -> None:
+    """Send all records to stdout, as `json`, `ecs` or for a `console`, however the service is started."""
     root = logging.root
     root.handlers = [h for h in root.handlers if type(h) not in (LineHandler, logging.StreamHandler)]
-    root.addHandler(LineHandler(form))
+    root.addHandler(LineHandler(form, service, file))
     root.setLevel(level.upper())
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()

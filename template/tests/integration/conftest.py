@@ -1,14 +1,18 @@
 """Real stores for the tests, and services that run on them."""
 
+# copier: if false
+# fmt: off
+# isort: off
+# copier: endif
+# copier: if "opentelemetry" in observability or "sentry" in observability
+import subprocess
+import sys
+# copier: endif
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-# copier: if false
-# fmt: off
-# isort: off
-# copier: endif
 # copier: if stores
 from dev import stores
 # copier: endif
@@ -27,6 +31,18 @@ def own_stores() -> Iterator[None]:
         for name, value in settings.items():
             environment.setenv(name, value)
         yield
+
+
+# copier: endif
+# copier: if "opentelemetry" in observability or "sentry" in observability
+@pytest.fixture
+def sink() -> Iterator[str]:
+    """Where a receiver listens, in a process of its own."""
+    command = [sys.executable, "-m", "tests.integration.sink"]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        yield f"127.0.0.1:{int(process.stdout.readline())}"
+        process.terminate()
 
 
 # copier: endif

@@ -129,6 +129,11 @@ async def crash_unserialisable() -> Any:
     return Strange()
 
 
+@app.get("/crash/secret")
+async def crash_secret() -> None:
+    raise ConnectionError("amqp://me:hunter2@queue/x refuses")
+
+
 @app.get("/crash/unprintable")
 async def crash_unprintable() -> None:
     raise UnprintableError

@@ -1,5 +1,7 @@
 """The settings are checked before anything else happens."""
 
+from pathlib import Path
+
 import pytest
 
 from src.config import load_settings
@@ -15,6 +17,14 @@ from src.config import load_settings
         ("MAX_BODY_SIZE", "-1"),
         ("REQUEST_ID_HEADER", "X Request"),
         ("ENVIRONMENT", "staging"),
+        ("LOG_FORMAT", "xml"),
+        ("LOG_FILE", "/no/such/folder/log"),
+        # copier: if "opentelemetry" in observability
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+        # copier: endif
+        # copier: if "sentry" in observability
+        ("SENTRY_DSN", "https://hunter2/1"),
+        # copier: endif
         # copier: if "postgres" in stores
         ("DATABASE_URL", "mysql://app:hunter2@db/app"),
         ("DATABASE_TIMEOUT", "0"),
@@ -60,6 +70,15 @@ def test_settings_do_not_show_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # copier: endif
+def test_log_file_is_for_one_worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Several workers would rotate a file under each other."""
+    monkeypatch.setenv("LOG_FILE", str(tmp_path / "log"))
+    assert load_settings().log_file == tmp_path / "log"
+    monkeypatch.setenv("WORKERS", "2")
+    with pytest.raises(SystemExit):
+        load_settings()
+
+
 def test_empty_variable_means_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable that is set to nothing counts as not set, and names of levels may be in capitals."""
     monkeypatch.setenv("PORT", "")

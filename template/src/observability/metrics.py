@@ -1,0 +1,109 @@
+"""The numbers for Prometheus: requests, failures, and what the stores are up to."""
+
+import asyncio
+import atexit
+import logging
+import os
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+
+from src.utils.errors import APIError
+from src.utils.watchers import failure_logged, request_began, request_ended
+
+SHARED = os.environ.get("PROMETHEUS_MULTIPROC_DIR")  # where several workers count together
+if SHARED:
+    Path(SHARED).mkdir(parents=True, exist_ok=True)
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEBSOCKET"}
+LABELS = ["method", "route", "status"]
+REQUESTS = Histogram(
+    "http_request_duration_seconds", "Requests by the template of their path.", LABELS, buckets=BUCKETS
+)
+IN_FLIGHT = Gauge("http_requests_in_flight", "Requests that are being served.", multiprocess_mode="livesum")
+ERRORS = Counter("errors", "Failures that were logged, by own class or as unexpected.", ["error", "level"])
+POOL = Gauge("store_pool", "Connections, and callers waiting.", ["store", "state"], multiprocess_mode="livesum")
+UP = Gauge("store_up", "Whether a store answers.", ["store"], multiprocess_mode="mostrecent")
+_observers: dict[tuple[str, str | None, int], Callable[[float], None]] = {}
+_known = {"HTTPException", "RequestValidationError", "WebSocketRequestValidationError"}
+_now = {"in_flight": 0}
+
+
+def begin_request(*_: object) -> None:
+    """Note that a request has come."""
+    _now["in_flight"] += 1
+
+
+def end_request(method: str, route: str | None, status: int, seconds: float) -> None:
+    """Note that a request has ended; label values stay few, whatever clients send."""
+    _now["in_flight"] -= 1
+    observe = _observers.get((method, route, status))
+    if observe is None:
+        method, known = method if method in METHODS else "OTHER", len(_observers) < 1_000
+        observe = REQUESTS.labels(method, (route or "unmatched") if known else "other", status).observe
+        if known and method != "OTHER":
+            _observers[method, route, status] = observe
+    observe(seconds)
+
+
+def count_failure(record: logging.LogRecord, fields: Mapping[str, Any]) -> None:
+    """Note that a failure was logged."""
+    name = fields.get("error") or type(record.exc_info and record.exc_info[1]).__qualname__
+    ERRORS.labels(name if name in _known else "unexpected", record.levelname).inc()
+
+
+def begin(stores: Mapping[str, Any]) -> None:
+    """Let the failures that can come start at 0: of a number that appears as 1, Prometheus sees no increase."""
+    ERRORS.labels("unexpected", "CRITICAL")
+    kinds = [APIError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+        _known.add(kind.__qualname__)
+        if kind.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            ERRORS.labels(kind.__qualname__, "ERROR")
+    _share_now(stores)
+
+
+def sample(stores: Mapping[str, Any]) -> None:
+    """Note what goes on now."""
+    IN_FLIGHT.set(_now["in_flight"])
+    for name, store in stores.items():
+        for state, count in store.pool().items():
+            POOL.labels(name, state).set(count)
+
+
+def _share_now(stores: Mapping[str, Any]) -> None:
+    """Where several workers count together, leave the numbers of this one for whichever is asked."""
+    if SHARED:
+        asyncio.get_running_loop().call_later(5, _share_now, stores)
+        sample(stores)
+        for file in Path(SHARED).glob("gauge_live*.db") if os.name == "posix" else ():
+            try:
+                os.kill(int(file.stem.rpartition("_")[2]), 0)
+            except ProcessLookupError:  # it was killed; a process of its own accord leaves its numbers as 0
+                file.unlink(missing_ok=True)
+
+
+def exposition() -> bytes:
+    """Return all numbers in the form that Prometheus reads."""
+    registry = REGISTRY
+    if SHARED:
+        multiprocess.MultiProcessCollector(registry := CollectorRegistry())  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
+
+
+def count_together(workers: int) -> None:
+    """Have several workers, which this process starts, count together in a folder of their own."""
+    if workers > 1 and not SHARED:
+        folder = TemporaryDirectory(prefix="metrics-")
+        atexit.register(folder.cleanup)
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder.name
+
+
+request_began.append(begin_request)
+request_ended.append(end_request)
+failure_logged.append(count_failure)

@@ -1,0 +1,10 @@
+"""Who is told of requests and failures: put a function on one of these lists, and it is called for each."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+request_began: list[Callable[[Any, str], None]] = []  # with the ASGI scope and the correlation id
+request_ended: list[Callable[[str, str | None, int, float], None]] = []  # with method, route, status, seconds
+failure_logged: list[Callable[[logging.LogRecord, dict[str, Any]], None]] = []  # with the record, its masked fields
+facts_of_now: list[Callable[[], dict[str, str]]] = []  # returns what each record, and each body of an error, is to say

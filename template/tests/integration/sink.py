@@ -1,0 +1,38 @@
+"""A receiver for what the service sends: a process that keeps all bodies, and shows them to GET."""
+
+import base64
+import gzip
+import http.server
+import json
+
+
+class Sink(http.server.BaseHTTPRequestHandler):
+    """Keeps what is posted."""
+
+    kept: list[dict[str, str]] = []  # noqa: RUF012 - for all requests
+
+    def do_POST(self) -> None:
+        """Keep a body."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body
+        self.kept.append({"path": self.path, "body": base64.b64encode(body).decode()})
+        self._answer(b"{}")
+
+    def do_GET(self) -> None:
+        """Show all that was kept."""
+        self._answer(json.dumps(self.kept).encode())
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+if __name__ == "__main__":
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Sink)
+    print(server.server_port, flush=True)  # noqa: T201
+    server.serve_forever()

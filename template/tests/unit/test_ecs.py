@@ -1,0 +1,134 @@
+"""Records in Elastic's form hold nothing that its schema does not know."""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.utils.errors import UnavailableError
+from src.utils.logging_config import Trail, configure_logging, current, log_access, report
+
+# Of version 8.11: what is not here must not be there.
+SCHEMA = {
+    "@timestamp": str,
+    "client.address": str,
+    "ecs.version": str,
+    "error.message": str,
+    "error.stack_trace": str,
+    "error.type": str,
+    "event.duration": int,
+    "http.request.body.content": str,
+    "http.request.method": str,
+    "http.response.status_code": int,
+    "labels": dict,
+    "log.level": str,
+    "log.logger": str,
+    "log.origin.file.line": int,
+    "log.origin.file.name": str,
+    "log.origin.function": str,
+    "message": str,
+    "process.pid": int,
+    "process.thread.name": str,
+    "service.name": str,
+    "url.path": str,
+}
+REQUIRED = ["@timestamp", "log.level", "message"]  # first, and in this order
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    """Leave logging as it was."""
+    root, hook = logging.root, sys.excepthook
+    handlers, level = root.handlers[:], root.level
+    root.handlers = []
+    token = current.set(Trail("abc"))
+    yield
+    current.reset(token)
+    for handler in root.handlers:
+        for file in (handler, getattr(handler, "_file", None)):
+            if file:
+                file.close()
+    root.handlers, sys.excepthook = handlers, hook
+    root.setLevel(level)
+    logging.captureWarnings(False)
+
+
+def written(capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """Return the only record, after a look at its form."""
+    (line,) = capfd.readouterr().out.splitlines()
+    record: dict[str, Any] = json.loads(line)
+    assert list(record)[:3] == REQUIRED
+    assert {name: type(value) for name, value in record.items()} == {name: SCHEMA.get(name) for name in record}
+    assert {type(value) for value in record["labels"].values()} <= {str}
+    assert datetime.fromisoformat(record["@timestamp"]).tzinfo
+    assert (record["ecs.version"], record["service.name"], record["process.thread.name"]) == (
+        "8.11.0",
+        "s",
+        "MainThread",
+    )
+    assert record["labels"]["correlation_id"] == "abc"
+    return record
+
+
+def test_request(capfd: pytest.CaptureFixture[str]) -> None:
+    """An access line says what was asked for, what was answered, and how long it took."""
+    configure_logging("info", "ecs", "s")
+    log_access({"type": "http", "method": "GET", "path": "/x", "client": ("::1", 1)}, 404, time.perf_counter() - 0.25)
+    record = written(capfd)
+    assert (record["http.request.method"], record["url.path"], record["http.response.status_code"]) == (
+        "GET",
+        "/x",
+        404,
+    )
+    assert (record["client.address"], record["log.logger"]) == ("::1", "access")
+    assert 250_000_000 <= record["event.duration"] < 10_000_000_000
+
+
+def test_failure(capfd: pytest.CaptureFixture[str]) -> None:
+    """A failure has its type, its message and its trimmed traceback; its facts are labels."""
+    configure_logging("info", "ecs", "s")
+    error = UnavailableError("it\nrests")
+    vars(error).update(port=5432, path="/a/file", nested={"password": "hunter2", "odd": "\ud800"})
+    report(error, status=503, errors=[{"loc": ["body"]}])
+    record = written(capfd)
+    assert (record["error.type"], record["error.message"]) == ("UnavailableError", "rests")
+    assert record["error.stack_trace"].endswith("UnavailableError: it\nrests")
+    labels = record["labels"]
+    assert (labels["port"], labels["path"], labels["status"]) == ("5432", "/a/file", "503")
+    assert (labels["errors"], json.loads(labels["nested"])["password"]) == ('[{"loc": ["body"]}]', "***")
+
+
+def test_record_of_anybody(capfd: pytest.CaptureFixture[str]) -> None:
+    """A record tells where it comes from; a fact never takes the place of a field of another type."""
+    configure_logging("info", "ecs", "s")
+    logging.getLogger("shop").warning("sold", extra={"status": "shipped", "client": 7, "method": None})
+    record = written(capfd)
+    assert (record["log.level"], record["message"], record["log.logger"]) == ("WARNING", "sold", "shop")
+    assert (record["log.origin.file.name"], record["log.origin.function"]) == ("test_ecs.py", "test_record_of_anybody")
+    assert record["labels"] == {"correlation_id": "abc", "status": "shipped", "client": "7"}
+
+
+@pytest.mark.parametrize("form", ["json", "ecs", "console"])
+def test_file_holds_the_same_and_rotates(capfd: pytest.CaptureFixture[str], tmp_path: Path, form: str) -> None:
+    """The second place has what stdout has, failures once; a full file gives way to a new one."""
+    file = tmp_path / "log"
+    file.write_text("x" * 9_999_000 + "\n", encoding="utf-8")
+    configure_logging("info", form, "s", file)
+    log_access({"type": "http", "method": "GET", "path": "/x"}, 200, 0)
+    error = ValueError("once")
+    report(error)
+    report(error)
+    for number in range(30):
+        logging.getLogger("shop").info("sold %d 🦀", number)
+    out = capfd.readouterr().out
+    assert out.count("unexpected error") == 1
+    old = (tmp_path / "log.1").read_text(encoding="utf-8").partition("\n")[2]
+    assert old + file.read_text(encoding="utf-8") == out
+    assert old != ""
+    assert file.stat().st_size < 9_999_000
