@@ -18,29 +18,20 @@ from src.utils.watchers import failure_logged, request_began, request_ended
 SHARED = os.environ.get("PROMETHEUS_MULTIPROC_DIR")  # where several workers count together
 if SHARED:
     Path(SHARED).mkdir(parents=True, exist_ok=True)
-BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEBSOCKET"}
 LABELS = ["method", "route", "status"]
-REQUESTS = Histogram(
-    "http_request_duration_seconds", "Requests by the template of their path.", LABELS, buckets=BUCKETS
-)
+REQUESTS = Histogram("http_request_duration_seconds", "Requests by the template of their path.", LABELS)
 IN_FLIGHT = Gauge("http_requests_in_flight", "Requests that are being served.", multiprocess_mode="livesum")
 ERRORS = Counter("errors", "Failures that were logged, by own class or as unexpected.", ["error", "level"])
 POOL = Gauge("store_pool", "Connections, and callers waiting.", ["store", "state"], multiprocess_mode="livesum")
 UP = Gauge("store_up", "Whether a store answers.", ["store"], multiprocess_mode="mostrecent")
 _observers: dict[tuple[str, str | None, int], Callable[[float], None]] = {}
 _known = {"HTTPException", "RequestValidationError", "WebSocketRequestValidationError"}
-_now = {"in_flight": 0}
-
-
-def begin_request(*_: object) -> None:
-    """Note that a request has come."""
-    _now["in_flight"] += 1
 
 
 def end_request(method: str, route: str | None, status: int, seconds: float) -> None:
     """Note that a request has ended; label values stay few, whatever clients send."""
-    _now["in_flight"] -= 1
+    IN_FLIGHT.dec()
     observe = _observers.get((method, route, status))
     if observe is None:
         method, known = method if method in METHODS else "OTHER", len(_observers) < 1_000
@@ -65,27 +56,25 @@ def begin(stores: Mapping[str, Any]) -> None:
         _known.add(kind.__qualname__)
         if kind.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             ERRORS.labels(kind.__qualname__, "ERROR")
-    _share_now(stores)
+    if SHARED:
+        _share(stores)
 
 
 def sample(stores: Mapping[str, Any]) -> None:
-    """Note what goes on now."""
-    IN_FLIGHT.set(_now["in_flight"])
+    """Note what the pools of stores hold now."""
     for name, store in stores.items():
         for state, count in store.pool().items():
             POOL.labels(name, state).set(count)
 
 
-def _share_now(stores: Mapping[str, Any]) -> None:
-    """Where several workers count together, leave the numbers of this one for whichever is asked."""
-    if SHARED:
-        asyncio.get_running_loop().call_later(5, _share_now, stores)
-        sample(stores)
-        for file in Path(SHARED).glob("gauge_live*.db") if os.name == "posix" else ():
-            try:
-                os.kill(int(file.stem.rpartition("_")[2]), 0)
-            except ProcessLookupError:  # it was killed; a process of its own accord leaves its numbers as 0
-                file.unlink(missing_ok=True)
+def _share(stores: Mapping[str, Any]) -> None:  # for whichever worker is asked
+    asyncio.get_running_loop().call_later(5, _share, stores)
+    sample(stores)
+    for file in Path(SHARED or "").glob("gauge_live*.db") if os.name == "posix" else ():
+        try:
+            os.kill(int(file.stem.rpartition("_")[2]), 0)
+        except ProcessLookupError:  # it was killed; a process of its own accord leaves its numbers as 0
+            file.unlink(missing_ok=True)
 
 
 def exposition() -> bytes:
@@ -104,6 +93,6 @@ def count_together(workers: int) -> None:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder.name
 
 
-request_began.append(begin_request)
+request_began.append(lambda *_: IN_FLIGHT.inc())
 request_ended.append(end_request)
 failure_logged.append(count_failure)

@@ -20,32 +20,30 @@ SentryDsn = Annotated[SecretStr, AfterValidator(lambda dsn: Dsn(dsn.get_secret_v
 @asynccontextmanager
 async def delivery(dsn: SecretStr | None, environment: str) -> AsyncIterator[None]:
     """Send events while the service runs, if there is a DSN; the last ones have two seconds when it stops."""
-    if not dsn:
-        yield
-        return
-    # No integrations: they would tell the same failures again, and take more than half of the throughput.
-    quiet: dict[str, Any] = {"default_integrations": False, "include_local_variables": False, "max_breadcrumbs": 0}
-    sentry_sdk.init(dsn.get_secret_value(), environment=environment, in_app_include=["src"], **quiet)
-    failure_logged.append(send)
+    if dsn:  # without integrations: they would tell each failure again, and cost more than half of the throughput
+        quiet: Any = {"default_integrations": False, "include_local_variables": False, "max_breadcrumbs": 0}
+        sentry_sdk.init(dsn.get_secret_value(), environment=environment, in_app_include=["src"], **quiet)
     try:
         yield
     finally:
-        failure_logged.remove(send)
         await asyncio.to_thread(sentry_sdk.flush, 2)
 
 
 def send(record: logging.LogRecord, fields: dict[str, Any]) -> None:
     """Send a failure, from ERROR on."""
-    exc = record.exc_info and record.exc_info[1]
-    if record.levelno < logging.ERROR:
+    client = sentry_sdk.get_client()
+    if record.levelno < logging.ERROR or not client.is_active():
         return
     event: Any = {"message": fields["message"]}
-    if exc:
-        event, _ = event_from_exception(exc, sentry_sdk.get_client().options)
+    if record.exc_info and record.exc_info[1]:
+        event, _ = event_from_exception(record.exc_info[1], client.options)
     for one in event.get("exception", {}).get("values", ()):
         rejected = str(one["type"]).endswith("ValidationError")  # says what it was given
         one["value"] = "" if rejected else mask(ROW_VALUES.sub("DETAIL: ***", one["value"] or ""))
     event["level"] = "fatal" if record.levelno >= logging.CRITICAL else "error"
     event["tags"] = {name: str(fields[name]) for name in ("correlation_id", "error", "route") if fields.get(name)}
     event["contexts"] = {"facts": {name: fact for name, fact in fields.items() if name != "exception"}}
-    sentry_sdk.capture_event(event)
+    client.capture_event(event)
+
+
+failure_logged.append(send)
