@@ -60,8 +60,7 @@ def begin(stores: Mapping[str, Any]) -> None:
         _share(stores)
 
 
-def sample(stores: Mapping[str, Any]) -> None:
-    """Note what the pools of stores hold now."""
+def _sample(stores: Mapping[str, Any]) -> None:
     for name, store in stores.items():
         for state, count in store.pool().items():
             POOL.labels(name, state).set(count)
@@ -69,7 +68,7 @@ def sample(stores: Mapping[str, Any]) -> None:
 
 def _share(stores: Mapping[str, Any]) -> None:  # for whichever worker is asked
     asyncio.get_running_loop().call_later(5, _share, stores)
-    sample(stores)
+    _sample(stores)
     for file in Path(SHARED or "").glob("gauge_live*.db") if os.name == "posix" else ():
         try:
             os.kill(int(file.stem.rpartition("_")[2]), 0)
@@ -77,9 +76,12 @@ def _share(stores: Mapping[str, Any]) -> None:  # for whichever worker is asked
             file.unlink(missing_ok=True)
 
 
-def exposition() -> bytes:
-    """Return all numbers in the form that Prometheus reads."""
+def exposition(stores: Mapping[str, Any], alive: Mapping[str, bool]) -> bytes:
+    """Return all numbers in the form that Prometheus reads; `alive` says which stores answer."""
     registry = REGISTRY
+    _sample(stores)
+    for name, answers in alive.items():
+        UP.labels(name).set(answers)
     if SHARED:
         multiprocess.MultiProcessCollector(registry := CollectorRegistry())  # type: ignore[no-untyped-call]
     return generate_latest(registry)

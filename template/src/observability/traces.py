@@ -42,10 +42,8 @@ def trace_ids() -> dict[str, str]:
 
 def name_request(scope: Any, correlation_id: str) -> None:
     """Let the current span be found by the id of its request, and hide the query, which may hold anything."""
-    span = trace.get_current_span()
-    span.set_attribute("correlation_id", correlation_id)
-    if scope["query_string"]:
-        span.set_attribute("url.query", "***")
+    hidden = {"url.query": "***"} if scope["query_string"] else {}
+    trace.get_current_span().set_attributes({"correlation_id": correlation_id} | hidden)
 
 
 def mark_failure(record: logging.LogRecord, fields: dict[str, Any]) -> None:
@@ -82,8 +80,9 @@ def _statement(done: Any) -> None:
 @contextmanager
 def call_to(system: str, operation: str, headers: Any = None, **attributes: Any) -> Iterator[None]:
     """Put a span around a call to another service, and in its headers, if it has some, the trace."""
-    span = tracer.start_span(f"{system} {operation}", kind=SpanKind.CLIENT, attributes=attributes)
-    with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+    silent: Any = {"record_exception": False, "set_status_on_exception": False}
+    name, kind = f"{system} {operation}", SpanKind.CLIENT
+    with tracer.start_as_current_span(name, kind=kind, attributes=attributes, **silent) as span:
         if headers is not None:
             propagate.inject(headers)
         try:
