@@ -11,6 +11,7 @@ import platform
 import re
 import statistics
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -19,7 +20,7 @@ from pathlib import Path
 from dev import stores
 from dev.tasks import APPLICATION
 
-from bench.servers import HELLO, ROOT, Run, Server, render, running
+from bench.servers import CORES, ROOT, Run, Server, hello, pinned, render, running
 
 REPORT = ROOT / "docs" / "benchmarks.md"
 QUIET = ("--no-access-log", "--log-level=warning")
@@ -93,6 +94,41 @@ def price(folder: Path) -> list[str]:
     return [*lines, "", "## Memory of a worker", "", *memory(service)]
 
 
+def observers(folder: Path) -> list[str]:
+    """Measure what each tool costs that observes the service: taken, and told where to send things."""
+    taken = {"nothing": "[]", "prometheus": "[prometheus]", "sentry": "[sentry]", "opentelemetry": "[opentelemetry]"}
+    taken["all three"] = "[prometheus, opentelemetry, sentry]"
+    services = {name: hello(folder / name, "-d", f"observability={value}") for name, value in taken.items()}
+    sampled = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"}
+    sink = [*pinned(CORES[-1]), sys.executable, "-m", "tests.integration.sink"]
+    with (
+        subprocess.Popen(sink, cwd=services["all three"], stdout=subprocess.PIPE, text=True) as receiver,
+        contextlib.ExitStack() as stack,
+    ):
+        stack.callback(receiver.terminate)
+        assert receiver.stdout
+        address = f"127.0.0.1:{int(receiver.stdout.readline())}"
+        dsn = {"SENTRY_DSN": f"http://key@{address}/1"}
+        collector = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{address}"}
+        kinds = {
+            "nothing": ("nothing", {}),
+            "nothing, `LOG_FORMAT=ecs`": ("nothing", {"LOG_FORMAT": "ecs"}),
+            "prometheus": ("prometheus", {}),
+            "sentry, off": ("sentry", {}),
+            "sentry, idle": ("sentry", dsn),
+            "opentelemetry, off": ("opentelemetry", {}),
+            "opentelemetry, a tenth": ("opentelemetry", collector | sampled),
+            "opentelemetry, each request": ("opentelemetry", collector),
+            "all three, off": ("all three", {}),
+            "all three": ("all three", dsn | collector),
+        }
+        servers = {
+            name: stack.enter_context(running("src.hello:app", services[kind], env={"LOG_FORMAT": "json"} | env))
+            for name, (kind, env) in kinds.items()
+        }
+        return ["## What observes the service", "", *table(in_turn(servers, "/"), "nothing")]
+
+
 def memory(service: Path) -> list[str]:
     """Measure what a worker holds after few and after many requests."""
     lines = ["| requests | MB |", "|---|---|"]
@@ -137,9 +173,8 @@ def hottest(stacks: str, count: int = 5) -> list[str]:
 def main() -> None:
     """Measure everything and write the report."""
     with tempfile.TemporaryDirectory() as name:
-        hello = render(Path(name, "hello"), "-d", "example=none", "-d", "stores=[]")
-        (hello / "src" / "hello.py").write_text(HELLO)
-        lines = [*price(Path(name)), "", *decisions(render(Path(name, "decisions")))]
+        hello(Path(name, "hello"))
+        lines = [*price(Path(name)), "", *observers(Path(name)), "", *decisions(render(Path(name, "decisions")))]
     versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
     head = ["# Benchmarks", "", f"Written by `nox -s bench`. {' '.join((__doc__ or '').split(chr(10) * 2)[1].split())}"]
     head += [

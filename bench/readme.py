@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx2
 
-from bench.servers import HELLO, ROOT, render, running
+from bench.servers import ROOT, hello, running
 
 README = ROOT / "README.md"
 MARKS = re.compile(r"(?s)(<!-- before -->\n).*?(\n[^\n]+\n\n<!-- after -->\n).*?(<!-- end -->)")
@@ -44,8 +44,7 @@ def block(text: str) -> str:
 def main() -> None:
     """Crash both, and replace what stands between the marks of the README."""
     with tempfile.TemporaryDirectory() as name:
-        service = render(Path(name, "service"), "-d", "example=none", "-d", "stores=[]")
-        (service / "src" / "hello.py").write_text(HELLO)
+        service = hello(Path(name, "service"))
         before, after = logged("bench.peers:three_handlers", ROOT, "--factory"), logged("src.hello:app", service)
     text = README.read_text(encoding="utf-8")
     text = MARKS.sub(lambda marks: f"{marks[1]}{block(before)}{marks[2]}{block(after)}{marks[3]}", text)

@@ -87,6 +87,13 @@ def render(folder: Path, *answers: str) -> Path:
     return folder
 
 
+def hello(folder: Path, *answers: str) -> Path:
+    """Render a service without stores, with the routes that are measured."""
+    render(folder, "-d", "example=none", "-d", "stores=[]", *answers)
+    (folder / "src" / "hello.py").write_text(HELLO)
+    return folder
+
+
 @contextlib.contextmanager
 def running(target: str, cwd: Path, *options: str, env: dict[str, str] | None = None) -> Iterator[Server]:
     """Run an application under uvicorn, one worker, its output in a file."""
