@@ -5,6 +5,7 @@ import atexit
 import logging
 import os
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,20 +26,18 @@ IN_FLIGHT = Gauge("http_requests_in_flight", "Requests that are being served.", 
 ERRORS = Counter("errors", "Failures that were logged, by own class or as unexpected.", ["error", "level"])
 POOL = Gauge("store_pool", "Connections, and callers waiting.", ["store", "state"], multiprocess_mode="livesum")
 UP = Gauge("store_up", "Whether a store answers.", ["store"], multiprocess_mode="mostrecent")
-_observers: dict[tuple[str, str | None, int], Callable[[float], None]] = {}
 _known = {"HTTPException", "RequestValidationError", "WebSocketRequestValidationError"}
+
+
+@lru_cache(1_000)
+def _observer(method: str, route: str | None, status: int) -> Callable[[float], None]:
+    return REQUESTS.labels(method if method in METHODS else "OTHER", route or "unmatched", status).observe
 
 
 def end_request(method: str, route: str | None, status: int, seconds: float) -> None:
     """Note that a request has ended; label values stay few, whatever clients send."""
     IN_FLIGHT.dec()
-    observe = _observers.get((method, route, status))
-    if observe is None:
-        method, known = method if method in METHODS else "OTHER", len(_observers) < 1_000
-        observe = REQUESTS.labels(method, (route or "unmatched") if known else "other", status).observe
-        if known and method != "OTHER":
-            _observers[method, route, status] = observe
-    observe(seconds)
+    _observer(method, route, status)(seconds)
 
 
 def count_failure(record: logging.LogRecord, fields: Mapping[str, Any]) -> None:
