@@ -1,5 +1,6 @@
 """What a rendered service tells is understood by the tools that listen to it."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -7,12 +8,14 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
+from tests.browser import MISSING, browser
 from tests.conftest import Answers, Render
 from tests.test_rendered_service import free_port
 
@@ -120,3 +123,79 @@ def test_crash_becomes_an_alert(render: Render, tmp_path: Path) -> None:
         for process in processes:
             process.terminate()
             process.wait(timeout=30)
+
+
+@contextlib.contextmanager
+def served(folder: Path, port: int) -> Iterator[str]:
+    """Run a service that has routes which go wrong, until the end of the block, at which it stops by itself."""
+    shutil.copy(folder / "tests/integration/faulty.py", folder / "src")
+    command = [sys.executable, "-m", "uvicorn", "src.faulty:app", "--port", str(port)]
+    url = f"http://127.0.0.1:{port}"
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL) as process:
+        try:
+            until(lambda: get(f"{url}/health/live"))
+            yield url
+            process.terminate()
+            process.wait(timeout=60)
+        finally:
+            process.kill()
+
+
+def crash(url: str, text: str) -> None:
+    """Have an endpoint fail with a text."""
+    with pytest.raises(OSError, match="500"):
+        get(f"{url}/crash/at/{quote(text)}")
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"example": "none", "stores": [], "error_format": "message", "observability": []},
+        {"example": "none", "stores": [], "observability": ["opentelemetry", "sentry"]},
+    ],
+    ids=["least", "observed"],
+)
+def test_failures_appear_live_in_a_browser(render: Render, tmp_path: Path, answers: Answers) -> None:
+    """A page that is open shows what fails, before and after a restart, and whatever it says is only text."""
+    folder, port = render(**answers), free_port()
+    evil = "<script>document.title='ran'</script><img src=//elsewhere.example onerror=document.title='ran'>"
+    entry = "document.querySelector('li:first-child')?.innerText"
+    live = "document.querySelector('output').innerText == 'live'"
+    with browser(tmp_path / "profile") as tab:
+        with served(folder, port) as url:
+            tab.open(f"{url}/debug/errors")
+            title = tab.run("document.title")
+            assert "Nothing here yet" in tab.run("document.body.innerText")
+            assert tab.until(live)
+            crash(url, evil)
+            assert f"LookupError\nGET /crash/at/{evil} 500" in tab.until(entry)
+            tab.run("document.querySelector('summary').click()")
+            assert f"\nLookupError: {evil}\n" in tab.run(entry)
+        assert tab.until("document.querySelector('output').innerText == 'waiting for the service'")
+        with served(folder, port) as url:
+            assert tab.until(live)
+            crash(url, "again")
+            assert "GET /crash/at/again 500" in tab.until(f"document.querySelectorAll('li').length == 2 && {entry}")
+            for number in range(110):
+                crash(url, f"number-{number}")
+            assert tab.until(f"{entry}.includes('number-109')")
+            assert tab.run("document.querySelectorAll('li').length") == 100
+            assert (tab.run("document.title"), tab.run("document.images.length")) == (title, 0)
+
+            tab.call("Emulation.setScriptExecutionDisabled", value=True)
+            tab.open(f"{url}/debug/errors")
+            tab.call("Emulation.setScriptExecutionDisabled", value=False)
+            text = tab.run("document.body.innerText")
+            assert "Reload the page to see new ones." in text
+            assert "GET /crash/at/number-109 500" in text
+    asked = {request["request"]["url"].partition("?")[0] for request in tab.told("Network.requestWillBeSent")}
+    assert asked - {"data:,"} == {f"{url}/debug/errors", f"{url}/debug/errors/live"}
+    complaints = [entry["entry"] for entry in tab.told("Log.entryAdded") if entry["entry"]["source"] != "network"]
+    assert complaints == []
+
+
+def test_missing_browser_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no browser, one line says what to install."""
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(SystemExit, match=MISSING), browser(tmp_path):
+        pass

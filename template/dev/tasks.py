@@ -94,6 +94,8 @@ def _serve() -> None:
     configure_logging(settings.log_level, settings.log_format, NAME)
     host, port = settings.host, settings.port
     print(f"Service:    http://{host}:{port} (/docs describes it; Ctrl-C ends it)", flush=True)
+    if settings.environment == "development":
+        print(f"Failures:   http://{host}:{port}/debug/errors", flush=True)
     uvicorn.run("src.main:app", host=host, port=port, reload=True, reload_dirs=["src"], log_config=None)
 
 

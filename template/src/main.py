@@ -7,6 +7,7 @@
 import gc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from importlib import import_module
 from typing import Any
 
 import uvicorn
@@ -31,7 +32,7 @@ from src.clients.redis import BaseRedisClient
 # copier: if example == "orders"
 from src.clients.orders import OrderRepository
 # copier: endif
-from src.config import ABOUT, NAME, Settings, load_settings
+from src.config import ABOUT, NAME, ROOT, Settings, load_settings
 # copier: if "postgres" in stores
 from src.connectors.postgres import PostgresConnector
 # copier: endif
@@ -141,6 +142,8 @@ def create_app() -> FastAPI:
     # copier: if "prometheus" in observability
     app.include_router(metrics_router)
     # copier: endif
+    if settings.environment == "development" and (ROOT / "dev").is_dir():  # which no image has
+        import_module("dev.errors_page").add_to(app)
     return app
 
 

@@ -134,6 +134,16 @@ async def crash_secret() -> None:
     raise ConnectionError("amqp://me:hunter2@queue/x refuses")
 
 
+@app.get("/crash/at/{text:path}")
+async def crash_at(text: str) -> None:
+    raise LookupError(text)
+
+
+@app.get("/crash/strange")
+async def crash_strange() -> None:
+    raise LookupError("half a character: \udcff, lines: 1\r2\r\n3\x854\u20285")
+
+
 @app.get("/crash/unprintable")
 async def crash_unprintable() -> None:
     raise UnprintableError
