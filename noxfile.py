@@ -87,16 +87,17 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def readme(session: nox.Session) -> None:
-    """Crash a service before and after, and show both logs, and its page of failures, in README.md."""
+    """Crash a service, and show in README.md what logs, tools and its page tell; needs Prometheus, Chromium."""
     session.install(*nox.project.dependency_groups(DEPENDENCIES, "bench"))
     install_service(session)
     session.run("python", "-m", "bench.readme", env={"PYTHONPATH": "template"})
+    session.run("python", "-m", "bench.picture")
     session.run("python", "-m", "bench.page", env={"PYTHONPATH": "template"})
 
 
 @nox.session
 def observability(session: nox.Session) -> None:
-    """Test the alerts, and watch rendered services with a real Prometheus and a browser; needs their programs."""
+    """Test the alerts, and watch rendered services with a real Prometheus, Alertmanager and browser; needs all."""
     session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests"))
     install_service(session)
     session.run("pytest", "tests/test_observability.py", *session.posargs)

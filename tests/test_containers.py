@@ -353,8 +353,70 @@ def test_worker_in_containers(start: Start) -> None:
     make(it.folder, "up")
     order = json.loads(make(it.folder, "request").splitlines()[-1])["id"]
     wait_until(lambda: f"{order}.txt" in it.compose("exec", "--no-TTY", "worker", "ls", "receipts"))
+    check_log_for_loki(it)
     it.docker("stop", f"{it.slug}-worker-1")
     assert it.inspect("worker", ".State.ExitCode") == 0
+
+
+def check_log_for_loki(it: Containers) -> None:
+    """With the profile `observability` each container has a file for its log that Alloy's user can read."""
+    with (it.folder / ".env").open("a", encoding="utf-8") as file:
+        file.write("\nCOMPOSE_PROFILES=observability\n")
+    it.compose("up", "--detach", "--wait", "service", "worker")  # what else it has cannot be pulled everywhere
+    alloy = json.loads(it.compose("config", "--format", "json"))["services"]["alloy"]
+    (volume,) = (f"{it.slug}_{v['source']}:{v['target']}:ro" for v in alloy["volumes"] if v["type"] == "volume")
+    read = (
+        "import json, pathlib; print(json.dumps({f.name: f.read_text() for f in pathlib.Path('/logs').glob('*.json')}))"
+    )
+    command = [
+        "run",
+        "--rm",
+        f"--user={alloy['user']}",
+        "--cap-drop=ALL",
+        f"--volume={volume}",
+        it.slug,
+        "python",
+        "-c",
+    ]
+    order = {"items": [{"name": "tea", "price": "1.50", "quantity": 2}]}
+    _, correlation_id, _ = it.request("POST", "/orders", order, Idempotency_Key=secrets.token_hex())
+
+    def logs() -> dict[str, str]:
+        return dict(json.loads(it.docker(*command, read)))
+
+    wait_until(lambda: f'"correlation_id":"{correlation_id}"' in logs()["service.json"])
+    assert logs().keys() == {"service.json", f"{it.inspect('worker', '.Config.Hostname')}.json"}
+
+
+@pytest.mark.parametrize("observability", values("observability"), ids="+".join)
+@pytest.mark.parametrize(
+    ("example", "stores"), [("decisions", None), ("orders", None), ("none", []), ("none", ["redis"])]
+)
+def test_containers_for_observability(render: Render, example: str, stores: Any, observability: list[str]) -> None:
+    """Whatever is chosen, Compose takes the file; what the profile adds is as hardened as the rest."""
+    folder = render(example=example, observability=observability, **({} if stores is None else {"stores": stores}))
+    passwords = {"POSTGRES_PASSWORD": "x", "REDIS_PASSWORD": "x"}
+    services: dict[str, dict[str, Any]] = {}
+    for profile in ("", "observability"):
+        done = subprocess.run(
+            ["docker", "compose", "config", "--format", "json"],
+            cwd=folder,
+            env=ENVIRONMENT | passwords | {"COMPOSE_PROFILES": profile},
+            capture_output=True,
+            check=True,
+        )
+        assert done.stderr == b""
+        services[profile] = json.loads(done.stdout)["services"]
+    added = {"prometheus", "grafana", "loki", "alloy"} if "prometheus" in observability else set()
+    added |= {"tempo"} if added and "opentelemetry" in observability else set()
+    assert services["observability"].keys() - services[""].keys() == added
+    for name in added:
+        one = services["observability"][name]
+        assert (one["read_only"], one["cap_drop"], one["security_opt"]) == (True, ["ALL"], ["no-new-privileges:true"])
+        mounted = [Path(volume["source"]) for volume in one.get("volumes", ()) if volume["type"] == "bind"]
+        assert [path for path in mounted if not path.exists() or folder not in path.parents] == []
+    facts = [services[profile]["service"]["environment"].get("LOG_FILE") for profile in services]
+    assert facts == (["", "/logs/service.json"] if added else [None, None])
 
 
 @pytest.mark.skipif(not EVERYTHING, reason="takes minutes; EVERYTHING=1 runs it")

@@ -34,11 +34,11 @@ TRACES = r"copier:|\{%|%\}|\{\{|jinja|airtight|cookiecutter|\bTODO\b|\bFIXME\b"
 
 
 def texts(folder: Path) -> dict[str, str]:
-    """Return the content of every file by its path, without GitHub's and Prometheus' own braces."""
+    """Return the content of every file by its path, without the braces of GitHub, Prometheus and Loki."""
     files = (file for file in sorted(folder.rglob("*")) if file.is_file())
     return {
         file.relative_to(folder).as_posix(): re.sub(
-            r"\$\{\{.*?\}\}|\{\{ \$.*?\}\}", "", file.read_text(encoding="utf-8")
+            r"\$\{\{.*?\}\}|\{\{( \$|\.|if |end).*?\}\}", "", file.read_text(encoding="utf-8")
         )
         for file in files
     }

@@ -127,7 +127,17 @@ def test_access_line_is_the_same_for_other_handlers(
     logging.root.addHandler(caplog.handler)
     log_access(scope, 200, 0)
     fast, usual = written(capfd)
-    assert list(fast) == list(usual)
+    kinds: dict[str, type] = {
+        "timestamp": str,
+        "level": str,
+        "logger": str,
+        "message": str,
+        "correlation_id": str,
+        "method": str,
+    }
+    kinds |= {"path": str, "route": type(None), "status": int, "duration_ms": float, "client": str}
+    assert {name: type(value) for name, value in fast.items()} == kinds
+    assert list(fast) == list(usual) == list(kinds)
     assert fast | {"timestamp": 0, "duration_ms": 0} == usual | {"timestamp": 0, "duration_ms": 0}
     assert [r.__dict__["status"] for r in caplog.records] == [200]
 
