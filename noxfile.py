@@ -28,6 +28,11 @@ def install_service(session: nox.Session) -> None:
     session.install(*SERVICE["project"]["dependencies"], *nox.project.dependency_groups(SERVICE, "dev"))
 
 
+def leave_out(session: nox.Session, reason: str) -> None:
+    """Skip a session for which something is missing; where all has to be there, fail."""
+    session.error(reason) if os.environ.get("CI") else session.skip(reason)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check format, rules and types, of the template in place as well, and the workflows of both."""
@@ -97,7 +102,11 @@ def readme(session: nox.Session) -> None:
 
 @nox.session
 def observability(session: nox.Session) -> None:
-    """Test the alerts, and watch rendered services with a real Prometheus, Alertmanager and browser; needs all."""
+    """Test the alerts, and watch rendered services with a real Prometheus, Alertmanager and browser."""
+    needed = [("prometheus",), ("promtool",), ("prometheus-alertmanager",), ("amtool",)]
+    needed += [("chromium", "chromium-browser", "google-chrome")]
+    if missing := [names[0] for names in needed if not any(map(shutil.which, names))]:
+        leave_out(session, f"not on PATH: {', '.join(missing)}")
     session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests"))
     install_service(session)
     session.run("pytest", "tests/test_observability.py", *session.posargs)
@@ -108,10 +117,7 @@ def containers(session: nox.Session) -> None:
     """Run what is rendered in containers; with EVERYTHING=1 on each version of Python."""
     docker = shutil.which("docker")
     if not docker or subprocess.run([docker, "ps"], capture_output=True, check=False).returncode:
-        missing = (
-            "no Docker engine answers; start one, or leave it out: nox -s lint tests updates rendered observability"
-        )
-        session.error(missing) if os.environ.get("CI") else session.skip(missing)
+        leave_out(session, "no Docker engine answers")
     session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests"))
     session.run("pytest", "--numprocesses=2", "tests/test_containers.py", *session.posargs)
 

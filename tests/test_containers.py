@@ -384,8 +384,9 @@ def check_log_for_loki(it: Containers) -> None:
     def logs() -> dict[str, str]:
         return dict(json.loads(it.docker(*command, read)))
 
-    wait_until(lambda: f'"correlation_id":"{correlation_id}"' in logs()["service.json"])
-    assert logs().keys() == {"service.json", f"{it.inspect('worker', '.Config.Hostname')}.json"}
+    files = "service.json", f"{it.inspect('worker', '.Config.Hostname')}.json"
+    wait_until(lambda: all(f'"correlation_id":"{correlation_id}"' in text for text in logs().values()))
+    assert sorted(logs()) == sorted(files)
 
 
 @pytest.mark.parametrize("observability", values("observability"), ids="+".join)

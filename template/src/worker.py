@@ -108,7 +108,7 @@ async def main(*arguments: str) -> None:
     if arguments not in ((), ("replay",)):
         sys.exit("usage: python -m src.worker [replay]")
     settings = load_settings()
-    configure_logging(settings.log_level, settings.log_format, NAME)
+    configure_logging(settings.log_level, settings.log_format, NAME, settings.log_file)
     async with guarded_life(), AsyncExitStack() as stack:
         dsn, url = settings.database_url.get_secret_value(), settings.redis_url.get_secret_value()
         postgres = PostgresConnector(dsn, settings.database_pool_size, settings.database_timeout)
