@@ -27,6 +27,7 @@ from tests.test_rendered_service import free_port
 
 OBSERVED: dict[str, Answers] = {
     "default": {},
+    "orders": {"example": "orders"},
     "skeleton": {"example": "none", "stores": []},
     "reserved-word": {"example": "none", "stores": ["redis"], "project_slug": "null"},
 }
@@ -73,11 +74,19 @@ def test_alerts_come_when_they_should(render: Render, answers: Answers) -> None:
         ("up{", "down{"),
         ("min by", "max by"),
         ('state="waiting"', 'state="in_use"'),
+        ("absent(", "0 * ("),
+        ('worker_lag_seconds{job="my-service"}', "worker_lag_seconds"),
+        ("for: 2m", "for: 0m"),
+        ("> 120", "> 60"),
+        ("> 120", "> 180"),
+        ("max by (job) (worker_lag", "min by (job) (worker_lag"),
+        ("(dead_letters{", "(dead_letters_total{"),
+        ("max by (job) (dead_letters", "sum by (job) (dead_letters"),
     ],
 )
 def test_alerts_that_are_wrong_fail_their_tests(render: Render, right: str, wrong: str) -> None:
     """Whoever breaks a rule is told by its tests."""
-    folder = render()
+    folder = render(example="orders")
     rules = folder / "deploy/observability/alerts.yml"
     text = rules.read_text(encoding="utf-8")
     assert right in text
@@ -157,18 +166,21 @@ def told(page: str) -> dict[str, set[str]]:
     return found
 
 
-NUMBERS: dict[str, Answers] = {"default": {}, "skeleton": {"example": "none", "stores": []}}
+NUMBERS: dict[str, Answers] = {"orders": {"example": "orders"}, "skeleton": {"example": "none", "stores": []}}
 
 
 @pytest.mark.parametrize("answers", NUMBERS.values(), ids=NUMBERS)
 def test_numbers_that_are_named_exist(render: Render, answers: Answers) -> None:
     """Names and labels in rules, dashboard and README are on the page of the running service; README names all."""
-    folder, address = render(**answers), f"127.0.0.1:{free_port()}"
-    with running(
-        folder, command_of("main", address), REDIS_URL="redis://127.0.0.1:1", DATABASE_URL="postgresql://127.0.0.1:1/x"
-    ):
-        for _ in range(2):  # the first is on the second page
-            page = until(lambda: read(f"http://{address}/metrics"))
+    folder, ports = render(**answers), [free_port(), free_port()]
+    commands = [command_of("main", f":{ports[0]}")]
+    if answers["example"] == "orders":
+        commands.append([sys.executable, "-m", "src.worker"])
+    env = {"REDIS_URL": "redis://127.0.0.1:1", "DATABASE_URL": "postgresql://127.0.0.1:1/x"}
+    with running(folder, *commands, WORKER_METRICS_PORT=str(ports[1]), **env):
+        pages = [until(lambda url=f"http://127.0.0.1:{port}/metrics": read(url)) for port in ports[: len(commands)]]
+        pages.append(read(f"http://127.0.0.1:{ports[0]}/metrics"))  # on which the first request is
+    page = "".join(pages)
     there = told(page) | OF_PROMETHEUS
     questions = list(expressions(folder))
     assert len(questions) > len(answers)

@@ -203,4 +203,4 @@ def test_size_of_the_service(render: Render, tmp_path: Path) -> None:
     assert sizes["none", 0] < 1_000
     assert sizes["decisions", 0] < 1_200
     assert sizes["orders", 0] < 1_520
-    assert max(sizes[example, 3] - sizes[example, 0] for example in values("example")) < 450
+    assert max(sizes[example, 3] - sizes[example, 0] for example in values("example")) < 455

@@ -106,6 +106,9 @@ class Settings(BaseSettings):
     # copier: if "prometheus" in observability
     metrics_token: pydantic.SecretStr | None = None  # asked for by /metrics where one is set
     # copier: endif
+    # copier: if "prometheus" in observability and example == "orders"
+    worker_metrics_port: int = Field(default=0, ge=0, le=65535)  # 0: nowhere
+    # copier: endif
     # copier: if "sentry" in observability
     sentry_dsn: SentryDsn | None = None
     # copier: endif

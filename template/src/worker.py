@@ -1,11 +1,18 @@
 """The worker: announces orders in a Redis stream, hears of them there, emits receipts; `python -m src.worker`."""
 
+# copier: if false
+# fmt: off
+# isort: off
+# copier: endif
 import asyncio
 import logging
 import signal
 import socket
 import sys
 from contextlib import AsyncExitStack, suppress
+# copier: if "prometheus" in observability
+from time import time
+# copier: endif
 from typing import Any
 from uuid import UUID
 
@@ -14,10 +21,23 @@ from src.config import NAME, Settings, load_settings
 from src.connectors.postgres import PostgresConnector
 from src.connectors.redis import RedisConnector
 from src.middleware.guard import guarded_life, guarded_message
+# copier: if "sentry" in observability
+from src.observability.sentry import delivery
+# copier: endif
+# copier: if "prometheus" in observability
+from src.observability.worker_metrics import expose
+# copier: endif
+# copier: if "opentelemetry" in observability
+from src.observability.worker_traces import export_to
+# copier: endif
 from src.services.orders import OrderFacade, order_facade
 from src.utils.errors import APIError, OrderError, OrderNotFoundError, StoreRefusedError
 from src.utils.logging_config import configure_logging, report
 
+# copier: if false
+# isort: on
+# fmt: on
+# copier: endif
 logger = logging.getLogger(__name__)
 Fields = dict[bytes, bytes]
 
@@ -58,6 +78,14 @@ class Worker:
                 await self._redis.call("XDEL", self._dead, entry)
         return count
 
+    # copier: if "prometheus" in observability
+    async def backlog(self) -> tuple[float, float]:
+        """Return the age of the oldest message in the stream, in seconds, and the number of dead letters."""
+        oldest = [entry for entry, _ in await self._redis.call("XRANGE", self._stream, "-", "+", "COUNT", 1)]
+        lag = time() - int(oldest[0].split(b"-")[0]) / 1000 if oldest else 0
+        return max(lag, 0), await self._redis.call("XLEN", self._dead)
+
+    # copier: endif
     async def _turn(self) -> None:
         async with self._orders.due() as rows:  # while the database is away no message is touched
             for row in rows:
@@ -109,7 +137,14 @@ async def main(*arguments: str) -> None:
         sys.exit("usage: python -m src.worker [replay]")
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format, NAME, settings.log_file)
-    async with guarded_life(), AsyncExitStack() as stack:
+    # copier: if "opentelemetry" in observability
+    export_to(settings.otel_exporter_otlp_endpoint, NAME)
+    # copier: endif
+    async with AsyncExitStack() as stack:
+        # copier: if "sentry" in observability
+        await stack.enter_async_context(delivery(settings.sentry_dsn, settings.environment))
+        # copier: endif
+        await stack.enter_async_context(guarded_life())
         dsn, url = settings.database_url.get_secret_value(), settings.redis_url.get_secret_value()
         postgres = PostgresConnector(dsn, settings.database_pool_size, settings.database_timeout)
         stack.push_async_callback(postgres.aclose)
@@ -119,6 +154,10 @@ async def main(*arguments: str) -> None:
         worker = Worker(settings, orders, await stack.enter_async_context(order_facade(settings, orders)), redis)
         if arguments:
             return logger.info("dead letters replayed", extra={"count": await worker.replay()})
+        # copier: if "prometheus" in observability
+        if port := settings.worker_metrics_port:
+            stack.callback(expose(settings.host, port, {"postgres": postgres, "redis": redis}, worker.backlog))
+        # copier: endif
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: setattr(worker, "stopping", True))
         await worker.run()

@@ -1,5 +1,9 @@
 """The orders in PostgreSQL, which also say when workers are to hear of them."""
 
+# copier: if false
+# fmt: off
+# isort: off
+# copier: endif
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -10,14 +14,30 @@ from uuid import UUID, uuid4
 
 from src.connectors.postgres import PostgresConnector
 from src.models.order import NewOrder, Order, Receipt, Status
+# copier: if "opentelemetry" in observability
+from src.observability.traces import traceparent
+# copier: endif
 from src.utils import errors
 
+# copier: if false
+# isort: on
+# fmt: on
+# copier: endif
 logger = logging.getLogger(__name__)
+# copier: if "opentelemetry" not in observability
 ADD = """INSERT INTO orders (id, items, idempotency_key, correlation_id) VALUES ($1, $2, $3, $4)
 ON CONFLICT (idempotency_key) DO NOTHING RETURNING *"""
+# copier: endif
+# copier: if "opentelemetry" in observability
+ADD = """INSERT INTO orders (id, items, idempotency_key, correlation_id, traceparent) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (idempotency_key) DO NOTHING RETURNING *"""
+# copier: endif
 ANNOUNCE = """UPDATE orders SET due_at = now() + 2 * $1::interval WHERE id IN (
 SELECT id FROM orders WHERE due_at <= now() ORDER BY due_at LIMIT 100 FOR UPDATE SKIP LOCKED)
 RETURNING id::text AS order_id, attempts + 1 AS attempt, coalesce(correlation_id, '') AS correlation_id"""
+# copier: if "opentelemetry" in observability
+ANNOUNCE += ", coalesce(traceparent, '') AS traceparent"
+# copier: endif
 LOCK = """UPDATE orders SET status = 'emitting', changed_at = now(), attempts = orders.attempts + 1
 FROM orders AS before WHERE orders.id = $1 AND before.id = $1
 AND (orders.status = 'new' OR orders.status = 'emitting' AND orders.changed_at < now() - $2::interval)
@@ -43,8 +63,11 @@ class OrderRepository:
 
     async def add(self, new: NewOrder, key: str | None, correlation_id: str | None) -> Order:
         """Keep an order, once for each idempotency key; raises OrderConflictError."""
-        items = json.dumps(new.model_dump(mode="json")["items"])
-        row = await self._row(ADD, uuid4(), items, key, correlation_id)
+        values = [uuid4(), json.dumps(new.model_dump(mode="json")["items"]), key, correlation_id]
+        # copier: if "opentelemetry" in observability
+        values.append(traceparent())
+        # copier: endif
+        row = await self._row(ADD, *values)
         order = Order(**row or await self._row("SELECT * FROM orders WHERE idempotency_key = $1", key))
         if order.items != new.items:
             raise errors.OrderConflictError(order.id)

@@ -1,5 +1,9 @@
 """The guard around the whole application: the id in and out, one line a request, the last resort."""
 
+# copier: if false
+# fmt: off
+# isort: off
+# copier: endif
 import asyncio
 import logging
 import random
@@ -17,7 +21,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from src.config import Settings
 from src.utils.errors import APIError, RequestTooLargeError, UnavailableError
 from src.utils.logging_config import Trail, current, log_access, report
+# copier: if example == "orders"
+from src.utils.watchers import message_began, message_ended, request_began
+
+# copier: endif
+# copier: if example != "orders"
 from src.utils.watchers import request_began
+
+# copier: endif
+# copier: if false
+# isort: on
+# fmt: on
+# copier: endif
 
 SWITCHED = 101  # to a WebSocket
 VALID_ID = re.compile(rb"[A-Za-z0-9._:/=+-]{1,128}")
@@ -120,7 +135,9 @@ async def guarded_message(handle: Callable[..., Any], fields: dict[bytes, bytes]
         facts: what the record of a failure and the message's own line say of it.
     """
     given = fields.get(b"correlation_id", b"")
-    current.set(Trail(given.decode() if VALID_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"))
+    current.set(trail := Trail(given.decode() if VALID_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"))
+    for begin in message_began:
+        begin(fields, facts | {"correlation_id": trail.correlation_id})
     began, outcome = perf_counter(), "interrupted"
     try:
         outcome = await handle(fields)
@@ -131,7 +148,10 @@ async def guarded_message(handle: Callable[..., Any], fields: dict[bytes, bytes]
         outcome, level = ("retried", logging.WARNING) if retry else ("dead", logging.ERROR)
         report(exc, level if isinstance(exc, APIError) else logging.CRITICAL, **facts)
     finally:
-        facts |= {"duration_ms": round((perf_counter() - began) * 1000, 2), "outcome": outcome}
+        seconds = perf_counter() - began
+        for end in message_ended:
+            end(outcome, seconds)
+        facts |= {"duration_ms": round(seconds * 1000, 2), "outcome": outcome}
         logging.getLogger("access").info("message", extra=facts)
     return outcome
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
@@ -59,7 +60,10 @@ def begin(stores: Mapping[str, Any]) -> None:
         _share(stores)
 
 
-def _sample(stores: Mapping[str, Any]) -> None:
+def sample(stores: Mapping[str, Any], alive: Mapping[str, bool] = MappingProxyType({})) -> None:
+    """Note what the pools of stores hold now, and which stores answer."""
+    for name, answers in alive.items():
+        UP.labels(name).set(answers)
     for name, store in stores.items():
         for state, count in store.pool().items():
             POOL.labels(name, state).set(count)
@@ -67,7 +71,7 @@ def _sample(stores: Mapping[str, Any]) -> None:
 
 def _share(stores: Mapping[str, Any]) -> None:  # for whichever worker is asked
     asyncio.get_running_loop().call_later(5, _share, stores)
-    _sample(stores)
+    sample(stores)
     for file in Path(SHARED or "").glob("gauge_live*.db") if os.name == "posix" else ():
         try:
             os.kill(int(file.stem.rpartition("_")[2]), 0)
@@ -78,9 +82,7 @@ def _share(stores: Mapping[str, Any]) -> None:  # for whichever worker is asked
 def exposition(stores: Mapping[str, Any], alive: Mapping[str, bool]) -> bytes:
     """Return all numbers in the form that Prometheus reads; `alive` says which stores answer."""
     registry = REGISTRY
-    _sample(stores)
-    for name, answers in alive.items():
-        UP.labels(name).set(answers)
+    sample(stores, alive)
     if SHARED:
         multiprocess.MultiProcessCollector(registry := CollectorRegistry())  # type: ignore[no-untyped-call]
     return generate_latest(registry)

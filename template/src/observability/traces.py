@@ -58,6 +58,14 @@ def _fail(span: Span, error: str) -> None:
         span.set_attribute("error.type", error)
 
 
+# copier: if example == "orders"
+def traceparent() -> str | None:
+    """Return what lets a message go on with the current trace; None where there is none."""
+    propagate.inject(carrier := dict[str, str]())
+    return carrier.get("traceparent")
+
+
+# copier: endif
 # copier: if "postgres" in stores
 async def follow(connection: Any) -> None:
     """Make a span of each statement of a connection, once it is done; its values are left out."""
@@ -66,6 +74,10 @@ async def follow(connection: Any) -> None:
 
 
 def _statement(done: Any) -> None:
+    # copier: if example == "orders"
+    if not trace_ids():  # of a worker that looks for work
+        return
+    # copier: endif
     facts = {"db.system.name": "postgresql", "db.query.text": done.query[:2_000]}
     end = time.time_ns()
     start = end - int(done.elapsed * 1e9)
@@ -80,6 +92,11 @@ def _statement(done: Any) -> None:
 @contextmanager
 def call_to(system: str, operation: str, headers: Any = None, **attributes: Any) -> Iterator[None]:
     """Put a span around a call to another service, and in its headers, if it has some, the trace."""
+    # copier: if example == "orders"
+    if not trace_ids():  # a worker looks for work
+        yield
+        return
+    # copier: endif
     silent: Any = {"record_exception": False, "set_status_on_exception": False}
     name, kind = f"{system} {operation}", SpanKind.CLIENT
     with tracer.start_as_current_span(name, kind=kind, attributes=attributes, **silent) as span:

@@ -4,10 +4,6 @@
 # fmt: off
 # isort: off
 # copier: endif
-# copier: if "opentelemetry" in observability or "sentry" in observability
-import subprocess
-import sys
-# copier: endif
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +11,9 @@ import pytest
 
 # copier: if stores
 from dev import stores
+# copier: endif
+# copier: if "opentelemetry" in observability or "sentry" in observability
+from tests.integration.sink import receiving
 # copier: endif
 from tests.service import Service, copy_with, running
 
@@ -38,11 +37,8 @@ def own_stores() -> Iterator[None]:
 @pytest.fixture
 def sink() -> Iterator[str]:
     """Where a receiver listens, in a process of its own."""
-    command = [sys.executable, "-m", "tests.integration.sink"]
-    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        yield f"127.0.0.1:{int(process.stdout.readline())}"
-        process.terminate()
+    with receiving() as address:
+        yield address
 
 
 # copier: endif

@@ -1,9 +1,14 @@
 """A receiver for what the service sends: a process that keeps all bodies, and shows them to GET."""
 
 import base64
+import contextlib
 import gzip
 import http.server
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 
 class Sink(http.server.BaseHTTPRequestHandler):
@@ -30,6 +35,18 @@ class Sink(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
+
+
+@contextlib.contextmanager
+def receiving() -> Iterator[str]:
+    """Run a receiver, in a process of its own, and give its address."""
+    command = [sys.executable, "-m", "tests.integration.sink"]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            yield f"127.0.0.1:{int(process.stdout.readline())}"
+        finally:
+            process.terminate()
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ class Span(NamedTuple):
     trace: str
     failed: bool
     facts: dict[str, Any]
+    kind: str
 
 
 def spans(sink: str) -> list[Span]:
@@ -37,7 +38,8 @@ def spans(sink: str) -> list[Span]:
             for one in (span for scope in part.scope_spans for span in scope.spans):
                 facts = {a.key: getattr(a.value, a.value.WhichOneof("value") or "") for a in one.attributes}
                 ids = one.span_id.hex(), one.parent_span_id.hex(), one.trace_id.hex()
-                found.append(Span(one.name, *ids, one.status.code == Status.STATUS_CODE_ERROR, facts))
+                failed, kind = one.status.code == Status.STATUS_CODE_ERROR, one.SpanKind.Name(one.kind)
+                found.append(Span(one.name, *ids, failed, facts, kind))
                 assert not one.events
     return found
 
