@@ -92,7 +92,7 @@ def test_stores_have_spans(sink: str) -> None:
         # copier: if "postgres" in stores
         "postgresql SELECT": "postgresql",
         # copier: endif
-        # copier: if "redis" in stores
+        # copier: if "redis" in stores and example != "orders"
         "redis PING": "redis",
         # copier: endif
     }
@@ -101,7 +101,7 @@ def test_stores_have_spans(sink: str) -> None:
 
 
 # copier: endif
-# copier: if "redis" in stores
+# copier: if "redis" in stores and example != "orders"
 def test_store_that_is_away_fails_its_span(sink: str) -> None:
     """The span of a failed command has its error."""
     env = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{sink}", "OTEL_SERVICE_NAME": "mine"}
