@@ -11,6 +11,7 @@ import os
 import re
 import signal
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from src.connectors.postgres import PostgresConnector
 # copier: if "redis" in stores
 from src.connectors.redis import RedisConnector
 # copier: endif
-from tests.service import ROOT, Service, running
+from tests.service import ROOT, Service, copy_with, running
 
 # copier: if false
 # isort: on
@@ -131,6 +132,20 @@ def test_workers_count_together() -> None:
         os.kill(workers(service)[0], signal.SIGKILL)
         service.wait(lambda _: len(workers(service)) == 3)
         assert {served() for _ in range(8)} == {40}
+
+
+def test_what_all_workers_serve_now_is_shown(tmp_path: Path) -> None:
+    """Whichever worker is asked tells what all of them are doing."""
+    folder = copy_with(Path(__file__).with_name("faulty.py"), tmp_path)
+    command = ("-m", "uvicorn", "src.faulty:app", "--port", "PORT", "--workers", "2")
+    env = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "metrics")}
+    with running(*command, cwd=folder, env=env) as service, ThreadPoolExecutor(6) as pool:
+        service.wait(lambda _: len(workers(service)) == 2)
+        slow = [pool.submit(service.get, "/slow?seconds=2") for _ in range(6)]
+        while scrape(service)["http_requests_in_flight",] < len(slow) + 1:
+            assert not any(request.done() for request in slow)
+        assert {request.result().status_code for request in slow} == {200}
+        assert scrape(service)["http_requests_in_flight",] == 1
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills a process")
