@@ -24,7 +24,8 @@ def upgrade() -> None:
             status text NOT NULL DEFAULT 'new' CHECK (status IN ('new', 'emitting', 'emitted')),
             items jsonb NOT NULL,
             idempotency_key text UNIQUE,
-            correlation_id text
+            correlation_id text,
+            traceparent text -- of the request, by W3C Trace Context
         )
         """
     )
