@@ -11,7 +11,6 @@ import platform
 import re
 import statistics
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -20,7 +19,7 @@ from pathlib import Path
 from dev import stores
 from dev.tasks import APPLICATION
 
-from bench.servers import CORES, ROOT, Run, Server, hello, pinned, render, running
+from bench.servers import ROOT, Run, Server, hello, render, running, sink
 
 REPORT = ROOT / "docs" / "benchmarks.md"
 QUIET = ("--no-access-log", "--log-level=warning")
@@ -100,14 +99,7 @@ def observers(folder: Path) -> list[str]:
     taken["all three"] = "[prometheus, opentelemetry, sentry]"
     services = {name: hello(folder / name, "-d", f"observability={value}") for name, value in taken.items()}
     sampled = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"}
-    sink = [*pinned(CORES[-1]), sys.executable, "-m", "tests.integration.sink"]
-    with (
-        subprocess.Popen(sink, cwd=services["all three"], stdout=subprocess.PIPE, text=True) as receiver,
-        contextlib.ExitStack() as stack,
-    ):
-        stack.callback(receiver.terminate)
-        assert receiver.stdout
-        address = f"127.0.0.1:{int(receiver.stdout.readline())}"
+    with sink() as address, contextlib.ExitStack() as stack:
         dsn = {"SENTRY_DSN": f"http://key@{address}/1"}
         collector = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{address}"}
         kinds = {

@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 
 from bench.readme import CORRELATION_ID
-from bench.servers import ROOT, hello, running
+from bench.servers import ROOT, hello, running, sink
 
 PICTURE = ROOT / "docs" / "three-tools.svg"
 TIME, MOMENT = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"), "2026-01-01T12:00:00Z"  # which differs from run to run
@@ -45,16 +45,6 @@ def until(ready: Callable[[], Any]) -> Any:
                 return found
         time.sleep(0.2)
     sys.exit("it did not happen within a minute")
-
-
-@contextlib.contextmanager
-def sink() -> Iterator[str]:
-    """Run a receiver for Sentry's envelopes, and yield its address."""
-    command = [sys.executable, str(ROOT / "template/tests/integration/sink.py")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        yield f"127.0.0.1:{process.stdout.readline().strip()}"
-        process.terminate()
 
 
 @contextlib.contextmanager

@@ -114,3 +114,13 @@ def running(target: str, cwd: Path, *options: str, env: dict[str, str] | None = 
                 sys.exit(output.read_text())
             time.sleep(0.05)
         yield Server(process, f"http://127.0.0.1:{port}", output)
+
+
+@contextlib.contextmanager
+def sink() -> Iterator[str]:
+    """Run a receiver of events and spans beside the load, and yield its address."""
+    command = [*pinned(CORES[-1]), sys.executable, str(ROOT / "template/tests/integration/sink.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        yield f"127.0.0.1:{int(process.stdout.readline())}"
+        process.terminate()
