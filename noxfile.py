@@ -79,7 +79,7 @@ def updates(session: nox.Session) -> None:
 def rendered(session: nox.Session) -> None:
     """Run what is rendered: its own tests and checks, its commands, also on a bare machine."""
     session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests"))
-    session.run("pytest", "--numprocesses=2", "--dist=worksteal", "tests/test_rendered_service.py", *session.posargs)
+    session.run("pytest", "--numprocesses=4", "--dist=worksteal", "tests/test_rendered_service.py", *session.posargs)
 
 
 @nox.session
@@ -103,13 +103,14 @@ def readme(session: nox.Session) -> None:
 @nox.session
 def observability(session: nox.Session) -> None:
     """Test the alerts, and watch rendered services with a real Prometheus, Alertmanager and browser."""
-    needed = [("prometheus",), ("promtool",), ("prometheus-alertmanager",), ("amtool",)]
-    needed += [("chromium", "chromium-browser", "google-chrome")]
-    if missing := [names[0] for names in needed if not any(map(shutil.which, names))]:
+    needed = ["prometheus", "promtool", "prometheus-alertmanager", "amtool"]
+    missing = [name for name in needed if not shutil.which(name)]
+    missing += [] if any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))) else ["chromium"]
+    if missing:
         leave_out(session, f"not on PATH: {', '.join(missing)}")
     session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests"))
     install_service(session)
-    session.run("pytest", "tests/test_observability.py", *session.posargs)
+    session.run("pytest", "--numprocesses=2", "tests/test_observability.py", *session.posargs)
 
 
 @nox.session
@@ -119,7 +120,7 @@ def containers(session: nox.Session) -> None:
     if not docker or subprocess.run([docker, "ps"], capture_output=True, check=False).returncode:
         leave_out(session, "no Docker engine answers")
     session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests"))
-    session.run("pytest", "--numprocesses=2", "tests/test_containers.py", *session.posargs)
+    session.run("pytest", "--numprocesses=3", "tests/test_containers.py", *session.posargs)
 
 
 @nox.session

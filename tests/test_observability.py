@@ -1,6 +1,7 @@
 """What a rendered service tells is understood by the tools that listen to it."""
 
 import contextlib
+import functools
 import http.client
 import http.server
 import json
@@ -178,8 +179,8 @@ def test_numbers_that_are_named_exist(render: Render, answers: Answers) -> None:
         commands.append([sys.executable, "-m", "src.worker"])
     env = {"REDIS_URL": "redis://127.0.0.1:1", "DATABASE_URL": "postgresql://127.0.0.1:1/x"}
     with running(folder, *commands, WORKER_METRICS_PORT=str(ports[1]), **env):
-        pages = [until(lambda url=f"http://127.0.0.1:{port}/metrics": read(url)) for port in ports[: len(commands)]]
-        pages.append(read(f"http://127.0.0.1:{ports[0]}/metrics"))  # on which the first request is
+        urls = [f"http://127.0.0.1:{port}/metrics" for port in ports[: len(commands)]]
+        pages = [until(functools.partial(read, url)) for url in [*urls, urls[0]]]  # the last one has the first request
     page = "".join(pages)
     there = told(page) | OF_PROMETHEUS
     questions = list(expressions(folder))

@@ -224,21 +224,12 @@ def test_clients_from_elsewhere_find_nothing(service: Service) -> None:
         assert elsewhere.get(f"{service.url}{PATH}").status_code == 404
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["-m", "src.main"],
-        ["-m", "uvicorn", "src.main:app", "--port", "PORT"],
-        ["-m", "uvicorn", "--factory", "src.main:create_app", "--port", "PORT"],
-    ],
-    ids=["module", "uvicorn", "factory"],
-)
-def test_page_is_there_however_it_is_started_but_not_in_production(command: list[str]) -> None:
+def test_page_is_there_in_development_but_not_in_production() -> None:
     """In development it is there, and each failure once; in production it is no different from an unknown path."""
-    with running(*command, env={"ENVIRONMENT": "development", "MAX_BODY_SIZE": "1"}) as service:
+    with running(env={"ENVIRONMENT": "development", "MAX_BODY_SIZE": "1"}) as service:
         service.request("POST", "/health/live", content=b"two", headers={"X-Request-ID": "too-large"})
         assert len(shown(service, id="too-large")) == 1
-    with running(*command, env=PRODUCTION) as service:
+    with running(env=PRODUCTION) as service:
         answers = [service.get(path, headers={"X-Request-ID": "x"}) for path in (PATH, f"{PATH}/live", "/unknown")]
         assert {(a.status_code, a.text) for a in answers} == {(404, answers[2].text)}
         service.wait(lambda records: len(access(records, "x")) == 3)
@@ -260,13 +251,12 @@ def test_production_imports_and_keeps_nothing() -> None:
     assert seen["development"] == [["dev", "dev.errors_page"], seen["production"][1] + 1]
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
-def test_open_page_does_not_keep_the_service_from_stopping(folder: Path, sent: signal.Signals) -> None:
+def test_open_page_does_not_keep_the_service_from_stopping(folder: Path) -> None:
     """The stream ends as the server stops, without a limit on how long it waits, and nothing is told of it."""
     with running(*UVICORN, cwd=folder) as service, listening(service) as lines:
         next(lines)  # it is open
-        service.process.send_signal(sent)
+        service.process.send_signal(signal.SIGTERM)
         assert [line for line in lines if line] == []  # to its regular end
-        assert service.wait_for_end() in (0, -sent)
+        assert service.wait_for_end() in (0, -signal.SIGTERM)
     assert failures(service.records()) == []
     assert [r["status"] for r in service.records() if r["logger"] == "access" and "live" in r["path"]][-1] == 200
