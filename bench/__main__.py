@@ -34,6 +34,7 @@ PACKAGES = (
     "redis",
     "asgi-correlation-id",
 )
+PRODUCTION = {"ENVIRONMENT": "production", "LOG_FORMAT": "json"}
 ROUNDS, SECONDS = int(os.environ.get("ROUNDS", "9")), int(os.environ.get("SECONDS", "2"))
 POST = """wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
@@ -72,12 +73,12 @@ def table(runs: Mapping[str, list[Run]], base: str) -> list[str]:
 
 def price(folder: Path) -> list[str]:
     """Measure a route that does nothing, then one that crashes, then memory."""
-    service, json_log = folder / "hello", {"LOG_FORMAT": "json"}
+    service = folder / "hello"
     with contextlib.ExitStack() as stack:
 
         def start(target: str, *options: str, **env: str) -> Server:
             where = ROOT if target.startswith("bench.") else service
-            return stack.enter_context(running(target, where, *options, env=json_log | env))
+            return stack.enter_context(running(target, where, *options, env=PRODUCTION | env))
 
         bare = start("bench.peers:bare", "--factory", *QUIET)
         airtight = start("src.hello:app")
@@ -115,7 +116,7 @@ def observers(folder: Path) -> list[str]:
             "all three": ("all three", dsn | collector),
         }
         servers = {
-            name: stack.enter_context(running("src.hello:app", services[kind], env={"LOG_FORMAT": "json"} | env))
+            name: stack.enter_context(running("src.hello:app", services[kind], env=PRODUCTION | env))
             for name, (kind, env) in kinds.items()
         }
         return ["## What observes the service", "", *table(in_turn(servers, "/"), "nothing")]
@@ -124,7 +125,7 @@ def observers(folder: Path) -> list[str]:
 def memory(service: Path) -> list[str]:
     """Measure what a worker holds after few and after many requests."""
     lines = ["| requests | MB |", "|---|---|"]
-    with running("src.hello:app", service, env={"LOG_FORMAT": "json"}) as server:
+    with running("src.hello:app", service, env=PRODUCTION) as server:
         for wanted in (10_000, 200_000):
             while (served := server.output.read_bytes().count(b'"access"')) < wanted:
                 server.load("/", max(1, min(5, (wanted - served) // 20_000)))
@@ -137,7 +138,7 @@ def decisions(folder: Path) -> list[str]:
     script = folder / "post.lua"
     script.write_text(POST.format(body=json.dumps(APPLICATION)))
     with stores.running() as urls:
-        env = urls | {"LOG_FORMAT": "json"}
+        env = urls | PRODUCTION
         subprocess.run(["alembic", "upgrade", "head"], check=True, cwd=folder, env=os.environ | env)
         with running("src.main:app", folder, env=env) as server:
             server.load("/decisions", 2, script=script)
