@@ -72,7 +72,7 @@ def test_cookiecutter_json_is_generated() -> None:
         {"project_name": "Übung 2!", "python_version": "3.12", "ci": "gitlab", "error_format": "message"},
         {"project_name": 'It\'s "quoted" \\ 🚀', "example": "none", "stores": ["postgres"]},
         {"project_name": "--2 Fast", "project_description": "${X} %PATH% * | > : # '''", **SKELETON},
-        {"project_name": "!!!", "example": "none", "stores": ["redis"], "error_format": "message"},
+        {"project_name": "!!!", "example": "none", "stores": ["redis"], "observability": ["prometheus", "sentry"]},
     ],
     ids=["defaults", "umlaut", "quotes", "signs", "no-letter"],
 )

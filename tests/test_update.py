@@ -41,7 +41,6 @@ ENV = "DATABASE_URL=postgresql://me:secret@db/app\n"
 Tree = dict[str, tuple[bytes, bool]]
 History = Callable[..., Path]
 KINDS: dict[str, Answers] = ANCHORS | {
-    "decisions-message": {"error_format": "message", "ci": "gitlab"},
     "none-redis": {"example": "none", "stores": ["redis"]},
 }
 SKELETON: Answers = {"example": "none", "stores": []}  # the fastest to render
@@ -308,6 +307,7 @@ SWITCHES: dict[str, tuple[str, Answers, Answers]] = {  # the version to begin wi
     "store-added": (NOW, {"example": "none", "stores": ["postgres"]}, {"stores": ["postgres", "redis"]}),
     "store-dropped": (BEFORE, {"example": "none", "stores": ["postgres", "redis"]}, {"stores": ["redis"]}),
     "error-format": (NOW, {}, {"error_format": "message", "project_name": "Two", "project_slug": "two"}),
+    "observability": (BEFORE, {}, {"observability": ["opentelemetry", "sentry"]}),
 }
 
 
