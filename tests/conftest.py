@@ -3,6 +3,7 @@
 import itertools
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ def values(name: str) -> list[Any]:
     return offered
 
 
+OBSERVERS = values("observability")[-1]
+
+
 def all_answers() -> Iterator[Answers]:
     """Yield every valid set of answers to the questions that offer choices."""
     names = [name for name, question in QUESTIONS.items() if "choices" in question]
@@ -55,6 +59,15 @@ def covering() -> list[Answers]:
         chosen.append(best)
         missing -= pairs(best)
     return chosen
+
+
+def wait_until(condition: Callable[[], Any], timeout: float = 60) -> Any:
+    """Return what a condition gives as soon as it holds."""
+    deadline = time.monotonic() + timeout
+    while not (result := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return result
 
 
 def name_of(answers: Answers) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Answers, Render, values
+from tests.conftest import Answers, Render, values, wait_until
 from tests.test_rendered_service import ENVIRONMENT, free_port, make
 
 LIMIT = 120_000_000  # bytes that an image may add to its base
@@ -116,15 +116,6 @@ class Containers:
         assert done.returncode != 0
         noise = ("make: ", "installing dependencies ")
         return "".join(line for line in done.stderr.splitlines(keepends=True) if not line.startswith(noise))
-
-
-def wait_until(condition: Callable[[], Any], timeout: float = 60) -> Any:
-    """Return what a condition gives as soon as it holds."""
-    deadline = time.monotonic() + timeout
-    while not (result := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return result
 
 
 Start = Callable[..., Containers]
@@ -319,7 +310,7 @@ def check_lost_password_and_down_all(it: Containers) -> None:
     assert "put it back as POSTGRES_PASSWORD" in it.refused("up")
     assert not (it.folder / ".env").exists()
     assert it.refused("down-all") == "nothing was deleted\n"
-    assert {f"{it.slug}_postgres", f"{it.slug}_redis"} <= {*it.docker(*volumes).split()}
+    assert {*it.docker(*volumes).split()} == {f"{it.slug}_{name}" for name in ("logs", "postgres", "redis")}
     subprocess.run(
         ["make", f"PYTHON={sys.executable}", "down-all"],
         cwd=it.folder,

@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,7 @@ import pytest
 import yaml
 
 from tests.browser import MISSING, browser
-from tests.conftest import Answers, Render
+from tests.conftest import Answers, Render, wait_until
 from tests.test_rendered_service import free_port
 
 OBSERVED: dict[str, Answers] = {
@@ -106,17 +105,14 @@ def get(url: str) -> Any:
     return json.loads(read(url))
 
 
-def until(ready: Callable[[], Any], seconds: float = 60) -> Any:
-    """Return what `ready` returns as soon as that is something."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            if found := ready():
-                return found
-        except OSError:
-            pass
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+def until(ready: Callable[[], Any]) -> Any:
+    """Return what `ready` returns as soon as that is something; whom it asks may not be there yet."""
+
+    def found() -> Any:
+        with contextlib.suppress(OSError):
+            return ready()
+
+    return wait_until(found)
 
 
 @contextlib.contextmanager
@@ -322,16 +318,10 @@ def pending(prometheus: str) -> set[str]:
 def served(folder: Path, port: int) -> Iterator[str]:
     """Run a service that has routes which go wrong, until the end of the block, at which it stops by itself."""
     shutil.copy(folder / "tests/integration/faulty.py", folder / "src")
-    command = [sys.executable, "-m", "uvicorn", "src.faulty:app", "--port", str(port)]
     url = f"http://127.0.0.1:{port}"
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL) as process:
-        try:
-            until(lambda: get(f"{url}/health/live"))
-            yield url
-            process.terminate()
-            process.wait(timeout=60)
-        finally:
-            process.kill()
+    with running(folder, command_of("faulty", url)):
+        until(lambda: get(f"{url}/health/live"))
+        yield url
 
 
 def crash(url: str, text: str) -> None:

@@ -15,9 +15,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import Answers, Render, all_answers, covering, name_of, pairs, values
+from tests.conftest import OBSERVERS, Answers, Render, all_answers, covering, name_of, pairs, values
 
-OBSERVERS = values("observability")[-1]
 MATRIX = covering()
 WORDS = {  # of what was not chosen nothing may be left, not even a word
     "postgres": r"postgres|asyncpg|alembic|sqlalchemy|psql|migrat|DATABASE_",

@@ -17,9 +17,8 @@ from typing import NamedTuple
 import psutil
 import pytest
 
-from tests.conftest import Answers, Render, values
+from tests.conftest import OBSERVERS, Answers, Render
 
-OBSERVERS = values("observability")[-1]
 ANCHORS: dict[str, Answers] = {
     "default": {},
     "orders": {"example": "orders", "observability": OBSERVERS},

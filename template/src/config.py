@@ -4,7 +4,6 @@
 # fmt: off
 # isort: off
 # copier: endif
-import os
 import sys
 import tomllib
 from pathlib import Path
@@ -56,10 +55,12 @@ Seconds = Annotated[float, Field(gt=0, le=60)]
 # copier: endif
 def check_file(path: Path | None, info: pydantic.ValidationInfo) -> Path | None:
     """Refuse a log file that cannot be written, or that several workers would rotate under each other."""
-    if path and info.data.get("workers") != 1:
+    if path is None:
+        return None
+    if info.data.get("workers") != 1:
         raise ValueError("several workers cannot share a file, so leave it out or set WORKERS=1")
     try:
-        Path(path or os.devnull).open("ab").close()
+        path.open("ab").close()
     except OSError as exc:
         raise ValueError(f"it cannot be written: {exc.strerror}") from exc
     return path
