@@ -23,13 +23,13 @@ WORDS = {  # of what was not chosen nothing may be left, not even a word
     "redis": r"redis",
     "decisions": r"decision|credit|scor(e|ing)\b|application for|applicant",
     "orders": r"\border_|\borders\b|receipt|emission|emitt|tax.?office|dead.letter|\bthe worker\b|circuit",
-    "problem": r"problem\+json|9457|src/api/problem",
-    "message": r"src/api/message",
+    "problem": r"problem\+json|9457|src/airtight/problem",
+    "message": r"src/airtight/message",
     "prometheus": r"prometheus|promtool|grafana|alert|/metrics|METRICS_|observability.metrics|WrongToken",
     "opentelemetry": r"opentelemetry|OTEL_|otlp|trace_id|trace\.id|\bspans?\b|span_id|observability.traces",
     "sentry": r"sentry",
 }
-TRACES = r"copier:|\{%|%\}|\{\{|jinja|airtight|cookiecutter|\bTODO\b|\bFIXME\b"
+TRACES = r"copier:|\{%|%\}|\{\{|jinja|airtight(?![/._])|cookiecutter|\bTODO\b|\bFIXME\b"
 
 
 def texts(folder: Path) -> dict[str, str]:

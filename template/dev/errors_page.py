@@ -23,9 +23,9 @@ from starlette.datastructures import Headers
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
+from src.airtight.hooks import failure_logged, request_began
+from src.airtight.logging.handler import mask, place_of
 from src.config import ABOUT
-from src.utils.logging_config import mask, place_of
-from src.utils.watchers import failure_logged, request_began
 
 LOCAL_CLIENTS = ("127.0.0.1", "::1")
 LOCAL_NAMES = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", re.I)

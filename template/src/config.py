@@ -14,9 +14,9 @@ from pydantic import BeforeValidator, Field, PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 # copier: if "sentry" in observability
-from src.observability.sentry import SentryDsn
+from src.airtight.sentry import SentryDsn
 # copier: endif
-from src.utils.tracebacks import invalid_values
+from src.airtight.tracebacks import invalid_values
 
 # copier: if false
 # isort: on

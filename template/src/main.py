@@ -15,7 +15,8 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from src.api import error_handlers, health
+from src.airtight import handlers as error_handlers
+from src.api import health
 # copier: if example == "decisions"
 from src.api.decisions import router as decisions_router
 # copier: endif
@@ -39,18 +40,18 @@ from src.connectors.postgres import PostgresConnector
 # copier: if "redis" in stores and example != "orders"
 from src.connectors.redis import RedisConnector
 # copier: endif
-from src.middleware.guard import Guard, guarded_life
+from src.airtight.boundary import Guard, guarded_life
 # copier: if example == "decisions"
 from src.models.credit_score import Scorecard
 # copier: endif
 # copier: if "prometheus" in observability
-from src.observability.metrics import begin, count_together
+from src.airtight.metrics import begin, count_together
 # copier: endif
 # copier: if "sentry" in observability
-from src.observability.sentry import delivery
+from src.airtight.sentry import delivery
 # copier: endif
 # copier: if "opentelemetry" in observability
-from src.observability.traces import telemetry_to
+from src.airtight.tracing import telemetry_to
 # copier: endif
 # copier: if example == "decisions"
 from src.services.decisions import DecisionService
@@ -59,7 +60,7 @@ from src.services.decisions import DecisionService
 from src.services.orders import order_facade
 # copier: endif
 from src.services.readiness import Readiness
-from src.utils.logging_config import configure_logging
+from src.airtight.logging.handler import configure_logging
 
 
 # copier: if false
@@ -118,7 +119,8 @@ class GuardedAPI(FastAPI):
             origins, header = settings.cors_origins, settings.request_id_header
             return CORSMiddleware(app, origins, ["*"], ["*"], expose_headers=[header]) if origins else app
 
-        return Guard(with_cors(super().build_middleware_stack()), settings, error_handlers.answer, with_cors)
+        stack = with_cors(super().build_middleware_stack())
+        return Guard(stack, settings.request_id_header, settings.max_body_size, error_handlers.answer, with_cors)
 
 
 def create_app() -> FastAPI:

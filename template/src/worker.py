@@ -20,19 +20,19 @@ from src.clients.orders import OrderRepository
 from src.config import NAME, Settings, load_settings
 from src.connectors.postgres import PostgresConnector
 from src.connectors.redis import RedisConnector
-from src.middleware.guard import guarded_life, guarded_message
+from src.airtight.boundary import guarded_life, guarded_message
 # copier: if "sentry" in observability
-from src.observability.sentry import delivery
+from src.airtight.sentry import delivery
 # copier: endif
 # copier: if "prometheus" in observability
-from src.observability.worker_metrics import expose
+from src.airtight.worker_metrics import expose
 # copier: endif
 # copier: if "opentelemetry" in observability
-from src.observability.worker_traces import export_to
+from src.airtight.worker_tracing import export_to
 # copier: endif
 from src.services.orders import OrderFacade, order_facade
 from src.utils.errors import APIError, OrderError, OrderNotFoundError, StoreRefusedError
-from src.utils.logging_config import configure_logging, report
+from src.airtight.logging.handler import configure_logging, report
 
 # copier: if false
 # isort: on

@@ -4,7 +4,7 @@ import secrets
 
 from fastapi import APIRouter, Request, Response
 
-from src.observability import metrics
+from src.airtight import metrics
 from src.utils.errors import WrongTokenError
 
 router = APIRouter(include_in_schema=False)

@@ -11,9 +11,9 @@ from typing import Any
 import httpx2
 
 # copier: if "opentelemetry" in observability
-from src.observability.traces import call_to
+from src.airtight.tracing import call_to
 # copier: endif
-from src.utils.logging_config import current
+from src.airtight.logging.handler import current
 
 
 # copier: if false

@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 from src.connectors.postgres import PostgresConnector
 from src.models.order import NewOrder, Order, Receipt, Status
 # copier: if "opentelemetry" in observability
-from src.observability.traces import traceparent
+from src.airtight.tracing import traceparent
 # copier: endif
 from src.utils import errors
 

@@ -12,7 +12,7 @@ import asyncpg
 from pydantic import PostgresDsn
 
 # copier: if "opentelemetry" in observability
-from src.observability import traces
+from src.airtight import tracing as traces
 # copier: endif
 from src.utils.errors import APIError, PostgresConnectionError, PostgresConnectionNotAliveError, StoreRefusedError
 

@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, InvalidResponse, RedisError, TimeoutError
 
 # copier: if "opentelemetry" in observability
-from src.observability import traces
+from src.airtight import tracing as traces
 # copier: endif
 from src.utils.errors import APIError, RedisConnectionError, RedisConnectionNotAliveError, StoreRefusedError
 

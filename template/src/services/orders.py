@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
+from src.airtight.logging.handler import current, report
 from src.clients.http import http_client
 from src.clients.orders import OrderRepository
 from src.clients.printer import Printer
@@ -12,7 +13,6 @@ from src.clients.tax_office import TaxOffice
 from src.config import Settings
 from src.models.order import NewOrder, Order
 from src.utils.errors import OrderAlreadyEmittedError, OrderAlreadyInProgressError
-from src.utils.logging_config import current, report
 
 logger = logging.getLogger(__name__)
 

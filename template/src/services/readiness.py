@@ -4,8 +4,8 @@ import asyncio
 import logging
 from typing import Any
 
+from src.airtight.logging.handler import report
 from src.utils.errors import UnavailableError
-from src.utils.logging_config import report
 
 logger = logging.getLogger(__name__)
 

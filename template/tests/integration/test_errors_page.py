@@ -238,7 +238,7 @@ def test_page_is_there_in_development_but_not_in_production() -> None:
 
 def test_production_imports_and_keeps_nothing() -> None:
     """Outside of development the module is not even imported, so that nothing listens for failures."""
-    code = "import sys, json, src.main, src.utils.watchers as w; "
+    code = "import sys, json, src.main, src.airtight.hooks as w; "
     code += "print(json.dumps([sorted(m for m in sys.modules if m.split('.')[0] == 'dev'), len(w.request_began)]))"
     seen = {}
     for environment in (PRODUCTION, {"ENVIRONMENT": "development"}):

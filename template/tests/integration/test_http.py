@@ -7,9 +7,9 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
-from src.api import error_handlers
+from src.airtight.boundary import Guard
+from src.airtight import handlers as error_handlers
 from src.main import create_app
-from src.middleware.guard import Guard
 
 
 async def ask(method: str, path: str, headers: dict[str, str] | None = None) -> httpx2.Response:
@@ -40,7 +40,7 @@ async def test_preflight_is_answered_for_allowed_origins(monkeypatch: pytest.Mon
     assert "x-request-id" in good.headers
 
 
-def test_guard_stands_outside_all_other_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_boundary_stands_outside_all_other_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A request passes the guard, CORS, Starlette's errors, the service's middleware, handlers, router."""
     monkeypatch.setenv("CORS_ORIGINS", '["http://a.example"]')
     app = create_app()

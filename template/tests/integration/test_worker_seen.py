@@ -31,7 +31,7 @@ from dev.ports import free_port
 from dev.tasks import ORDER
 # copier: if "prometheus" in observability
 from src.connectors.redis import RedisConnector
-from src.observability.worker_metrics import Page
+from src.airtight.worker_metrics import Page
 # copier: endif
 from tests.integration.orders import lines, opened
 # copier: if "opentelemetry" in observability or "sentry" in observability
@@ -44,7 +44,7 @@ from tests.integration.test_metrics import OF_WORKERS, scrape
 from tests.integration.test_sentry import events
 # copier: endif
 # copier: if "opentelemetry" in observability
-from tests.integration.test_traces import TRACE, spans
+from tests.integration.test_tracing import TRACE, spans
 # copier: endif
 from tests.service import failures
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from src.airtight.logging.handler import Trail, configure_logging, current, log_access, report
 from src.utils.errors import UnavailableError
-from src.utils.logging_config import Trail, configure_logging, current, log_access, report
 
 # From Elastic's generated list of version 8.11.0, ecs_flat, in its package @elastic/ecs 8.11.5: what is not here must
 # not be there.
@@ -112,7 +112,7 @@ def test_failure(capfd: pytest.CaptureFixture[str]) -> None:
 # copier: if "opentelemetry" in observability
 def test_trace(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A record within a trace says which, and which span."""
-    monkeypatch.setattr("src.utils.logging_config.facts_of_now", [lambda: {"trace_id": "a1", "span_id": "b2"}])
+    monkeypatch.setattr("src.airtight.logging.handler.facts_of_now", [lambda: {"trace_id": "a1", "span_id": "b2"}])
     configure_logging("info", "ecs", "s")
     logging.getLogger("shop").info("sold")
     record = written(capfd)

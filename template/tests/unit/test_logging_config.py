@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from src.airtight.logging.handler import Trail, configure_logging, current, log_access, mask, report, to_json
 from src.utils.errors import UnavailableError
-from src.utils.logging_config import Trail, configure_logging, current, log_access, mask, report, to_json
 
 logger = logging.getLogger("tests")
 

@@ -18,15 +18,14 @@ from typing import Any
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from src.config import Settings
 from src.utils.errors import APIError, RequestTooLargeError, UnavailableError
-from src.utils.logging_config import Trail, current, log_access, report
+from src.airtight.logging.handler import Trail, current, log_access, report
 # copier: if example == "orders"
-from src.utils.watchers import message_began, message_ended, request_began
+from src.airtight.hooks import message_began, message_ended, request_began
 
 # copier: endif
 # copier: if example != "orders"
-from src.utils.watchers import request_began
+from src.airtight.hooks import request_began
 
 # copier: endif
 # copier: if false
@@ -44,9 +43,9 @@ class Guard:
     `answer` reports an error and returns the response to it; `wrap` puts around that what `app` has around it.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, answer: Callable[..., Response], wrap: Any) -> None:
+    def __init__(self, app: ASGIApp, header: str, limit: int, answer: Callable[..., Response], wrap: Any) -> None:
         self.app, self._answer, self._wrap = app, answer, wrap
-        self._header, self._limit = settings.request_id_header.lower().encode(), settings.max_body_size
+        self._header, self._limit = header.lower().encode(), limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or connection."""

@@ -10,8 +10,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind
 from pydantic import AnyHttpUrl
 
-from src.observability.traces import telemetry_to, tracer
-from src.utils.watchers import message_began, message_ended
+from src.airtight.hooks import message_began, message_ended
+from src.airtight.tracing import telemetry_to, tracer
 
 
 def export_to(collector: AnyHttpUrl | None, service: str) -> None:

@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Any
 
-from src.utils.watchers import facts_of_now
+from src.airtight.hooks import facts_of_now
 
 MEDIA_TYPE = "application/problem+json"
 TITLES = {status.value: status.phrase for status in HTTPStatus}

@@ -19,14 +19,14 @@ from starlette.types import Scope
 from starlette.websockets import WebSocketDisconnect
 
 # copier: if error_format == "message"
-from src.api import message as bodies
+from src.airtight import message as bodies
 # copier: endif
 # copier: if error_format == "problem"
-from src.api import problem as bodies
+from src.airtight import problem as bodies
 # copier: endif
 from src.utils.errors import APIError
-from src.utils.logging_config import SECRET, current, mask, place_of, report, to_json
-from src.utils.tracebacks import invalid_values
+from src.airtight.logging.handler import SECRET, current, mask, place_of, report, to_json
+from src.airtight.tracebacks import invalid_values
 
 # copier: if false
 # isort: on

@@ -11,7 +11,7 @@ from fastapi.exceptions import ValidationException
 from pydantic import ValidationError
 
 SOURCE = f"{Path(__file__).resolve().parents[1]}{os.sep}"
-GUARD = f"{SOURCE}middleware{os.sep}guard.py"  # around everything, to blame for nothing
+MACHINE = f"{SOURCE}airtight{os.sep}"  # around everything, to blame for nothing
 ROW_VALUES = re.compile(r"(?m)^DETAIL:.*$")  # in which a database repeats the values of a row
 CAUSE = "\nThe above exception was the direct cause of the following exception:\n\n"
 CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"
@@ -19,7 +19,8 @@ CONTEXT = "\nDuring handling of the above exception, another exception occurred:
 
 def format_exception(exc: BaseException, seen: tuple[BaseException, ...] = ()) -> str:
     """Return the traceback of an exception, its causes and a group's members, each from our first frame on."""
-    frames = [frame for frame in traceback.walk_tb(exc.__traceback__) if frame[0].f_code.co_filename != GUARD]
+    walked = traceback.walk_tb(exc.__traceback__)
+    frames = [f for f in walked if not f[0].f_code.co_filename.startswith(MACHINE)]
     ours = [i for i, frame in enumerate(frames) if frame[0].f_code.co_filename.startswith(SOURCE)]
     frames = frames[ours[0] if ours else -3 :]
     lines = traceback.StackSummary.extract(iter(frames if len(frames) < 40 else frames[:20] + frames[-20:])).format()

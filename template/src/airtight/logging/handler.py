@@ -16,10 +16,10 @@ from typing import Any
 
 import orjson
 
-from src.utils.ecs import to_ecs
+from src.airtight.hooks import facts_of_now, failure_logged, request_ended
+from src.airtight.logging.ecs import to_ecs
+from src.airtight.tracebacks import format_exception
 from src.utils.errors import APIError
-from src.utils.tracebacks import format_exception
-from src.utils.watchers import facts_of_now, failure_logged, request_ended
 
 SECRET = re.compile(
     r"passw|passphrase|pwd|secret|token|api_?-?key|private_?-?key|authorization|cookie|credential", re.I

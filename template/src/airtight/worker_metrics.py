@@ -9,10 +9,10 @@ from typing import Any
 
 from prometheus_client import REGISTRY, CollectorRegistry, Gauge, Histogram, Metric, start_http_server
 
-from src.observability import metrics
+from src.airtight import metrics
+from src.airtight.hooks import message_ended
+from src.airtight.logging.handler import report
 from src.utils.errors import APIError, UnavailableError
-from src.utils.logging_config import report
-from src.utils.watchers import message_ended
 
 MESSAGES = Histogram("message_duration_seconds", "Messages by their outcome.", ["outcome"])
 LAG = Gauge("worker_lag_seconds", "Age of the oldest message in the stream.")

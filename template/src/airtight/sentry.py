@@ -10,9 +10,9 @@ import sentry_sdk
 from pydantic import AfterValidator, SecretStr
 from sentry_sdk.utils import Dsn, event_from_exception
 
-from src.utils.logging_config import mask
-from src.utils.tracebacks import ROW_VALUES
-from src.utils.watchers import failure_logged
+from src.airtight.hooks import failure_logged
+from src.airtight.logging.handler import mask
+from src.airtight.tracebacks import ROW_VALUES
 
 SentryDsn = Annotated[SecretStr, AfterValidator(lambda dsn: Dsn(dsn.get_secret_value()) and dsn)]
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
+from src.airtight.hooks import failure_logged, request_began, request_ended
 from src.utils.errors import APIError
-from src.utils.watchers import failure_logged, request_began, request_ended
 
 SHARED = os.environ.get("PROMETHEUS_MULTIPROC_DIR")  # where several workers count together
 if SHARED:

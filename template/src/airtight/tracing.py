@@ -17,7 +17,7 @@ from opentelemetry import propagate, trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from pydantic import AnyHttpUrl
 
-from src.utils.watchers import facts_of_now, failure_logged, request_began
+from src.airtight.hooks import facts_of_now, failure_logged, request_began
 
 # copier: if false
 # isort: on

@@ -7,8 +7,7 @@ import pytest
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from src.config import load_settings
-from src.middleware.guard import Guard, guarded_life
+from src.airtight.boundary import Guard, guarded_life
 
 
 async def crashing(scope: Scope, receive: Receive, send: Send) -> None:
@@ -21,7 +20,7 @@ def broken_answer(scope: Scope, exc: BaseException) -> Response:
 
 async def test_bug_in_the_handlers_is_answered_and_told(caplog: pytest.LogCaptureFixture) -> None:
     """If the handlers fail, the answer is a plain 500 with the id, and one CRITICAL names both errors."""
-    guard = Guard(crashing, load_settings(), broken_answer, lambda app: app)
+    guard = Guard(crashing, "X-Request-ID", 1_000_000, broken_answer, lambda app: app)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(guard), base_url="http://test") as client:
         response = await client.get("/", headers={"X-Request-ID": "mine"})
     assert (response.status_code, response.headers["x-request-id"]) == (500, "mine")
