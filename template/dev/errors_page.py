@@ -24,8 +24,8 @@ from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from src.airtight.hooks import failure_logged, request_began
-from src.airtight.logging.handler import mask, place_of
-from src.config import ABOUT
+from src.airtight.logging.handler import redact, request_fields
+from src.config import APP_METADATA
 
 LOCAL_CLIENTS = ("127.0.0.1", "::1")
 LOCAL_NAMES = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", re.I)
@@ -73,7 +73,7 @@ def begin(scope: Scope, _: str) -> None:
 def remember(record: logging.LogRecord, fields: dict[str, Any]) -> None:
     """Keep what the log tells of a failure; what is secret is masked already."""
     scope, exc = served.get(), record.exc_info and record.exc_info[1]
-    fields = (mask(place_of(scope)) if scope else {}) | fields
+    fields = (redact(request_fields(scope)) if scope else {}) | fields
     fields = {"error": type(exc).__qualname__ if exc else record.name} | fields
     text = dict.fromkeys(HEAD, "") | {name: shown(fact) for name, fact in fields.items() if fact is not None}
     trace, correlation_id = shown(fields.get("exception", ""), 17_000), fields["correlation_id"] or ""
@@ -108,7 +108,7 @@ async def page(request: Request) -> HTMLResponse:
     if wanted:
         entries = (html.replace("<details>", "<details open>", 1) for html in entries)
     query = urlencode({"id": wanted, "after": some[-1].number if some else 0}, errors="replace")
-    values = {"title": ABOUT["title"], "id": wanted, "live": f"errors/live?{query}"}
+    values = {"title": APP_METADATA["title"], "id": wanted, "live": f"errors/live?{query}"}
     text = Template(PAGE).substitute({name: shown(fact) for name, fact in values.items()}, failures="".join(entries))
     return HTMLResponse(text, headers=HEADERS)
 

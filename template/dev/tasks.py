@@ -21,7 +21,7 @@ from dev import stores
 from dev import stores, worker
 # copier: endif
 from dev.containers import COMMANDS as IN_CONTAINERS
-from src.config import NAME, load_settings
+from src.config import SERVICE_NAME, load_settings
 from src.airtight.logging.handler import configure_logging
 
 # copier: if false
@@ -91,7 +91,7 @@ def dev() -> None:
 
 def _serve() -> None:
     settings = load_settings()
-    configure_logging(settings.log_level, settings.log_format, NAME)
+    configure_logging(settings.log_level, settings.log_format, SERVICE_NAME)
     host, port = settings.host, settings.port
     print(f"Service:    http://{host}:{port} (/docs describes it; Ctrl-C ends it)", flush=True)
     if settings.environment == "development":

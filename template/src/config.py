@@ -25,8 +25,8 @@ from src.airtight.tracebacks import invalid_values
 
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-NAME = PYPROJECT["project"]["name"]
-ABOUT = PYPROJECT["tool"]["service"] | {key: PYPROJECT["project"][key] for key in ("description", "version")}
+SERVICE_NAME = PYPROJECT["project"]["name"]
+APP_METADATA = PYPROJECT["tool"]["service"] | {key: PYPROJECT["project"][key] for key in ("description", "version")}
 STARTUP_FAILURE = 3  # the exit code at which uvicorn's supervisor gives up instead of trying again
 Lower = BeforeValidator(lambda value: str(value).lower())
 

@@ -33,19 +33,19 @@ from src.clients.redis import BaseRedisClient
 # copier: if example == "orders"
 from src.clients.orders import OrderRepository
 # copier: endif
-from src.config import ABOUT, NAME, ROOT, Settings, load_settings
+from src.config import APP_METADATA, SERVICE_NAME, ROOT, Settings, load_settings
 # copier: if "postgres" in stores
 from src.connectors.postgres import PostgresConnector
 # copier: endif
 # copier: if "redis" in stores and example != "orders"
 from src.connectors.redis import RedisConnector
 # copier: endif
-from src.airtight.boundary import Guard, guarded_life
+from src.airtight.boundary import ErrorBoundary, report_lifespan_errors
 # copier: if example == "decisions"
 from src.models.credit_score import Scorecard
 # copier: endif
 # copier: if "prometheus" in observability
-from src.airtight.metrics import begin, count_together
+from src.airtight.metrics import begin, enable_multiprocess
 # copier: endif
 # copier: if "sentry" in observability
 from src.airtight.sentry import delivery
@@ -78,7 +78,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # copier: if "sentry" in observability
         await stack.enter_async_context(delivery(settings.sentry_dsn, settings.environment))
         # copier: endif
-        await stack.enter_async_context(guarded_life())
+        await stack.enter_async_context(report_lifespan_errors())
         state.readiness = readiness = await stack.enter_async_context(aclosing(Readiness()))
         # copier: if "postgres" in stores
         dsn = settings.database_url.get_secret_value()
@@ -107,7 +107,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
 
 
-class GuardedAPI(FastAPI):
+class AirtightAPI(FastAPI):
     """An application with the guard around Starlette's layers, and CORS between them."""
 
     def build_middleware_stack(self) -> ASGIApp:
@@ -120,18 +120,20 @@ class GuardedAPI(FastAPI):
             return CORSMiddleware(app, origins, ["*"], ["*"], expose_headers=[header]) if origins else app
 
         stack = with_cors(super().build_middleware_stack())
-        return Guard(stack, settings.request_id_header, settings.max_body_size, error_handlers.answer, with_cors)
+        return ErrorBoundary(
+            stack, settings.request_id_header, settings.max_body_size, error_handlers.answer, with_cors
+        )
 
 
 def create_app() -> FastAPI:
     """Build the application."""
     settings = load_settings()
-    configure_logging(settings.log_level, settings.log_format, NAME, settings.log_file)
+    configure_logging(settings.log_level, settings.log_format, SERVICE_NAME, settings.log_file)
     telemetry: Any = {"tracing": False, "metrics": False, "logs": False}
     # copier: if "opentelemetry" in observability
-    telemetry |= telemetry_to(settings.otel_exporter_otlp_endpoint, NAME)
+    telemetry |= telemetry_to(settings.otel_exporter_otlp_endpoint, SERVICE_NAME)
     # copier: endif
-    app = GuardedAPI(lifespan=lifespan, responses=error_handlers.RESPONSES, telemetry=telemetry, **ABOUT)
+    app = AirtightAPI(lifespan=lifespan, responses=error_handlers.RESPONSES, telemetry=telemetry, **APP_METADATA)
     app.state.settings = settings
     # copier: if example == "decisions"
     app.include_router(decisions_router)
@@ -154,7 +156,7 @@ app = create_app()
 if __name__ == "__main__":
     settings: Settings = app.state.settings
     # copier: if "prometheus" in observability
-    count_together(settings.workers)
+    enable_multiprocess(settings.workers)
     # copier: endif
     uvicorn.run(
         app if settings.workers == 1 else "src.main:app",

@@ -17,10 +17,10 @@ from typing import Any
 from uuid import UUID
 
 from src.clients.orders import OrderRepository
-from src.config import NAME, Settings, load_settings
+from src.config import SERVICE_NAME, Settings, load_settings
 from src.connectors.postgres import PostgresConnector
 from src.connectors.redis import RedisConnector
-from src.airtight.boundary import guarded_life, guarded_message
+from src.airtight.boundary import report_lifespan_errors, process_message
 # copier: if "sentry" in observability
 from src.airtight.sentry import delivery
 # copier: endif
@@ -32,7 +32,7 @@ from src.airtight.worker_tracing import export_to
 # copier: endif
 from src.services.orders import OrderFacade, order_facade
 from src.utils.errors import APIError, OrderError, OrderNotFoundError, StoreRefusedError
-from src.airtight.logging.handler import configure_logging, report
+from src.airtight.logging.handler import configure_logging, report_exception
 
 # copier: if false
 # isort: on
@@ -65,7 +65,7 @@ class Worker:
                 trouble = None
             except APIError as exc:
                 if trouble is not type(exc):
-                    report(exc)
+                    report_exception(exc)
                 trouble = type(exc)
                 await asyncio.sleep(0.5)
 
@@ -106,7 +106,7 @@ class Worker:
         facts = {"stream": self._stream, "message_id": entry.decode(), "attempt": attempt}
         left = self._settings.max_attempts - attempt
         handle = self._emit if left >= 0 else self._refuse
-        if await guarded_message(handle, fields, left <= 0, **facts) == "dead":
+        if await process_message(handle, fields, left <= 0, **facts) == "dead":
             with suppress(OrderNotFoundError):
                 await self._orders.give_up(order_in(fields))
             await self._add(self._dead, fields | {b"attempt": b"1"})
@@ -136,15 +136,15 @@ async def main(*arguments: str) -> None:
     if arguments not in ((), ("replay",)):
         sys.exit("usage: python -m src.worker [replay]")
     settings = load_settings()
-    configure_logging(settings.log_level, settings.log_format, NAME, settings.log_file)
+    configure_logging(settings.log_level, settings.log_format, SERVICE_NAME, settings.log_file)
     # copier: if "opentelemetry" in observability
-    export_to(settings.otel_exporter_otlp_endpoint, NAME)
+    export_to(settings.otel_exporter_otlp_endpoint, SERVICE_NAME)
     # copier: endif
     async with AsyncExitStack() as stack:
         # copier: if "sentry" in observability
         await stack.enter_async_context(delivery(settings.sentry_dsn, settings.environment))
         # copier: endif
-        await stack.enter_async_context(guarded_life())
+        await stack.enter_async_context(report_lifespan_errors())
         dsn, url = settings.database_url.get_secret_value(), settings.redis_url.get_secret_value()
         postgres = PostgresConnector(dsn, settings.database_pool_size, settings.database_timeout)
         stack.push_async_callback(postgres.aclose)

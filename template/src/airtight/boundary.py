@@ -19,7 +19,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.utils.errors import APIError, RequestTooLargeError, UnavailableError
-from src.airtight.logging.handler import Trail, current, log_access, report
+from src.airtight.logging.handler import RequestContext, current_context, log_access, report_exception
 # copier: if example == "orders"
 from src.airtight.hooks import message_began, message_ended, request_began
 
@@ -37,7 +37,7 @@ SWITCHED = 101  # to a WebSocket
 VALID_ID = re.compile(rb"[A-Za-z0-9._:/=+-]{1,128}")
 
 
-class Guard:
+class ErrorBoundary:
     """Stands outside Starlette's `ServerErrorMiddleware`, which raises again whatever it has answered.
 
     `answer` reports an error and returns the response to it; `wrap` puts around that what `app` has around it.
@@ -59,9 +59,9 @@ class Guard:
                 size = int(value)
         if not VALID_ID.fullmatch(given):
             given = b"%032x" % random.getrandbits(128)  # an id, not a secret
-        current.set(trail := Trail(correlation_id := given.decode()))
-        for watch in request_began:
-            watch(scope, correlation_id)
+        current_context.set(trail := RequestContext(correlation_id := given.decode()))
+        for hook in request_began:
+            hook(scope, correlation_id)
 
         def check_size() -> None:
             if size > self._limit:
@@ -111,7 +111,7 @@ class Guard:
             if not done:
                 log_access(scope, 499 if trail.left and status != SWITCHED else status or 500, began)
 
-    def _respond(self, scope: Scope, trail: Trail, exc: BaseException) -> Response:
+    def _respond(self, scope: Scope, trail: RequestContext, exc: BaseException) -> Response:
         task = asyncio.current_task()
         if isinstance(exc, asyncio.CancelledError) and task and task.cancelling():
             trail.tell(exc)
@@ -119,12 +119,12 @@ class Guard:
         try:
             return self._answer(scope, exc)
         except Exception as bug:  # noqa: BLE001 - there is nothing behind this
-            report(bug, message="the error handler failed")
+            report_exception(bug, message="the error handler failed")
             return PlainTextResponse("Internal Server Error", 500)
 
 
 # copier: if example == "orders"
-async def guarded_message(handle: Callable[..., Any], fields: dict[bytes, bytes], last: bool, **facts: Any) -> str:
+async def process_message(handle: Callable[..., Any], fields: dict[bytes, bytes], last: bool, **facts: Any) -> str:
     """Handle a message that has these `fields`, and return the outcome; what fails is told once.
 
     Args:
@@ -134,7 +134,9 @@ async def guarded_message(handle: Callable[..., Any], fields: dict[bytes, bytes]
         facts: what the record of a failure and the message's own line say of it.
     """
     given = fields.get(b"correlation_id", b"")
-    current.set(trail := Trail(given.decode() if VALID_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"))
+    current_context.set(
+        trail := RequestContext(given.decode() if VALID_ID.fullmatch(given) else f"{random.getrandbits(128):032x}")
+    )
     for begin in message_began:
         begin(fields, facts | {"correlation_id": trail.correlation_id})
     began, outcome = perf_counter(), "interrupted"
@@ -145,7 +147,7 @@ async def guarded_message(handle: Callable[..., Any], fields: dict[bytes, bytes]
             raise
         retry = isinstance(exc, APIError) and exc.status_code == UnavailableError.status_code and not last
         outcome, level = ("retried", logging.WARNING) if retry else ("dead", logging.ERROR)
-        report(exc, level if isinstance(exc, APIError) else logging.CRITICAL, **facts)
+        report_exception(exc, level if isinstance(exc, APIError) else logging.CRITICAL, **facts)
     finally:
         seconds = perf_counter() - began
         for end in message_ended:
@@ -164,25 +166,25 @@ class ContextExecutor(ThreadPoolExecutor):
         return super().submit(copy_context().run, fn, *args, **kwargs)
 
 
-def tell_of_task(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+def report_task_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Tell of a task that failed and that nobody awaits, with the id of the request that made it."""
     exc = context.get("exception")
     home: Any = getattr(context.get("future") or context.get("task"), "get_context", copy_context)()  # 3.11 has none
     if exc:
-        home.run(report, exc)
+        home.run(report_exception, exc)
     else:
         loop.default_exception_handler(context)
 
 
 @asynccontextmanager
-async def guarded_life() -> AsyncIterator[None]:
+async def report_lifespan_errors() -> AsyncIterator[None]:
     """Tell once what keeps the application from starting or stopping."""
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ContextExecutor())
-    loop.set_exception_handler(tell_of_task)
-    current.set(Trail(None))
+    loop.set_exception_handler(report_task_error)
+    current_context.set(RequestContext(None))
     try:
         yield
     except BaseException as exc:
-        report(exc, logging.CRITICAL, "the service cannot run")
+        report_exception(exc, logging.CRITICAL, "the service cannot run")
         raise

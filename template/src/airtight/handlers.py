@@ -25,7 +25,7 @@ from src.airtight import message as bodies
 from src.airtight import problem as bodies
 # copier: endif
 from src.utils.errors import APIError
-from src.airtight.logging.handler import SECRET, current, mask, place_of, report, to_json
+from src.airtight.logging.handler import SECRET, current_context, redact, request_fields, report_exception, to_json
 from src.airtight.tracebacks import invalid_values
 
 # copier: if false
@@ -42,23 +42,23 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def judge(exc: BaseException) -> tuple[int, int, Any, Mapping[str, str] | None, BaseException]:
+def classify(exc: BaseException) -> tuple[int, int, Any, Mapping[str, str] | None, BaseException]:
     """Return the level (0: not told), status, public text and headers an error deserves, and whom to blame."""
-    cause, trail = exc.__cause__, current.get()
+    cause, trail = exc.__cause__, current_context.get()
     match exc:
         case RequestValidationError() | WebSocketRequestValidationError():
             return logging.WARNING, 422, None, None, exc
         case APIError():
             return exc.level, exc.status_code, exc.detail if exc.status_code < 500 else None, exc.headers, exc
         case HTTPException() if isinstance(cause, APIError | ClientDisconnect):  # raised as the body was read
-            return judge(cause)
+            return classify(cause)
         case HTTPException():  # with another cause: FastAPI could not read the body
             level = logging.ERROR if exc.status_code >= 500 else logging.WARNING if cause else logging.NOTSET
             return level, exc.status_code, exc.detail, exc.headers, exc
         case BaseExceptionGroup():
-            return max(map(judge, exc.exceptions), key=lambda verdict: verdict[:2])
+            return max(map(classify, exc.exceptions), key=lambda verdict: verdict[:2])
         case RuntimeError() if exc.args == TOO_LATE and cause:
-            return max(judge(cause)[0], logging.ERROR), *judge(cause)[1:]
+            return max(classify(cause)[0], logging.ERROR), *classify(cause)[1:]
         case RuntimeError() if exc.args == NO_RESPONSE and trail and trail.left:
             return logging.NOTSET, 499, None, None, exc
         case ClientDisconnect() | WebSocketDisconnect():
@@ -85,14 +85,14 @@ async def handle(connection: HTTPConnection, exc: Exception) -> Response:
 
 def answer(scope: Scope, exc: BaseException) -> Response:
     """Report an error, unless that was done, and return the response to it."""
-    level, status, detail, headers, blamed = judge(exc)
-    errors, trail = invalid_values(blamed) if status == 422 else [], current.get()
+    level, status, detail, headers, blamed = classify(exc)
+    errors, trail = invalid_values(blamed) if status == 422 else [], current_context.get()
     if level:
-        facts = {"error": type(blamed).__qualname__, "status": status, **place_of(scope)}
+        facts = {"error": type(blamed).__qualname__, "status": status, **request_fields(scope)}
         if errors:
             facts |= {"errors": errors[:5], "body": _shown(getattr(blamed, "body", None))}
         several = isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) > 1
-        report(exc if several else blamed, level, "request is not valid" if errors else "", **facts)
+        report_exception(exc if several else blamed, level, "request is not valid" if errors else "", **facts)
     if trail:
         trail.tell(exc)
     if not is_body_allowed_for_status_code(status):
@@ -103,6 +103,6 @@ def answer(scope: Scope, exc: BaseException) -> Response:
 
 def _shown(body: Any) -> str:
     """Return as much of a request's body as a record holds, 1,500 bytes, without secrets."""
-    text = body[:3_000] if isinstance(body, str) else to_json(mask(body)).decode()
+    text = body[:3_000] if isinstance(body, str) else to_json(redact(body)).decode()
     text = "".join(char if char.isprintable() else " " for char in SECRET_PAIR.sub(r"\1\2***", text))
     return text.encode()[:1_500].decode(errors="ignore")

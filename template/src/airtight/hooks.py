@@ -11,4 +11,6 @@ message_began: list[Callable[[dict[bytes, bytes], dict[str, Any]], None]] = []  
 message_ended: list[Callable[[str, float], None]] = []  # with outcome, seconds
 # copier: endif
 failure_logged: list[Callable[[logging.LogRecord, dict[str, Any]], None]] = []  # with the record, its masked fields
-facts_of_now: list[Callable[[], dict[str, str]]] = []  # returns what each record, and each body of an error, is to say
+context_fields: list[
+    Callable[[], dict[str, str]]
+] = []  # returns what each record, and each body of an error, is to say

@@ -79,7 +79,7 @@ def _share(stores: Mapping[str, Any]) -> None:  # for whichever worker is asked
             file.unlink(missing_ok=True)
 
 
-def exposition(stores: Mapping[str, Any], alive: Mapping[str, bool]) -> bytes:
+def render_metrics(stores: Mapping[str, Any], alive: Mapping[str, bool]) -> bytes:
     """Return all numbers in the form that Prometheus reads; `alive` says which stores answer."""
     registry = REGISTRY
     sample(stores, alive)
@@ -88,7 +88,7 @@ def exposition(stores: Mapping[str, Any], alive: Mapping[str, bool]) -> bytes:
     return generate_latest(registry)
 
 
-def count_together(workers: int) -> None:
+def enable_multiprocess(workers: int) -> None:
     """Have several workers, which this process starts, count together in a folder of their own."""
     if workers > 1 and not SHARED:
         folder = TemporaryDirectory(prefix="metrics-")

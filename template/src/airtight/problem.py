@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Any
 
-from src.airtight.hooks import facts_of_now
+from src.airtight.hooks import context_fields
 
 MEDIA_TYPE = "application/problem+json"
 TITLES = {status.value: status.phrase for status in HTTPStatus}
@@ -23,6 +23,6 @@ def body_of(status: int, detail: Any, correlation_id: str | None, errors: list[A
     """Return a body; `detail` is what the client may read, `errors` what is wrong with the request."""
     optional = {"detail" if isinstance(detail, str) else "context": detail, "errors": errors}
     body = {"type": "about:blank", "title": TITLES.get(status, "Error"), "status": status}
-    for give in facts_of_now:
+    for give in context_fields:
         optional |= give()
     return body | {"correlation_id": correlation_id} | {name: fact for name, fact in optional.items() if fact}

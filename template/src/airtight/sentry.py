@@ -11,7 +11,7 @@ from pydantic import AfterValidator, SecretStr
 from sentry_sdk.utils import Dsn, event_from_exception
 
 from src.airtight.hooks import failure_logged
-from src.airtight.logging.handler import mask
+from src.airtight.logging.handler import redact
 from src.airtight.tracebacks import ROW_VALUES
 
 SentryDsn = Annotated[SecretStr, AfterValidator(lambda dsn: Dsn(dsn.get_secret_value()) and dsn)]
@@ -39,7 +39,7 @@ def send(record: logging.LogRecord, fields: dict[str, Any]) -> None:
         event, _ = event_from_exception(record.exc_info[1], client.options)
     for one in event.get("exception", {}).get("values", ()):
         rejected = str(one["type"]).endswith("ValidationError")  # says what it was given
-        one["value"] = "" if rejected else mask(ROW_VALUES.sub("DETAIL: ***", one["value"] or ""))
+        one["value"] = "" if rejected else redact(ROW_VALUES.sub("DETAIL: ***", one["value"] or ""))
     event["level"] = "fatal" if record.levelno >= logging.CRITICAL else "error"
     event["tags"] = {name: str(fields[name]) for name in ("correlation_id", "error", "route") if fields.get(name)}
     event["contexts"] = {"facts": {name: fact for name, fact in fields.items() if name != "exception"}}

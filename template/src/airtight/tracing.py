@@ -17,7 +17,7 @@ from opentelemetry import propagate, trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from pydantic import AnyHttpUrl
 
-from src.airtight.hooks import facts_of_now, failure_logged, request_began
+from src.airtight.hooks import context_fields, failure_logged, request_began
 
 # copier: if false
 # isort: on
@@ -67,7 +67,7 @@ def traceparent() -> str | None:
 
 # copier: endif
 # copier: if "postgres" in stores
-async def follow(connection: Any) -> None:
+async def trace_queries(connection: Any) -> None:
     """Make a span of each statement of a connection, once it is done; its values are left out."""
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         connection.add_query_logger(_statement)
@@ -90,7 +90,7 @@ def _statement(done: Any) -> None:
 
 # copier: endif
 @contextmanager
-def call_to(system: str, operation: str, headers: Any = None, **attributes: Any) -> Iterator[None]:
+def client_span(system: str, operation: str, headers: Any = None, **attributes: Any) -> Iterator[None]:
     """Put a span around a call to another service, and in its headers, if it has some, the trace."""
     # copier: if example == "orders"
     if not trace_ids():  # a worker looks for work
@@ -111,4 +111,4 @@ def call_to(system: str, operation: str, headers: Any = None, **attributes: Any)
 
 request_began.append(name_request)
 failure_logged.append(mark_failure)
-facts_of_now.append(trace_ids)
+context_fields.append(trace_ids)

@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Gauge, Histogram, Met
 
 from src.airtight import metrics
 from src.airtight.hooks import message_ended
-from src.airtight.logging.handler import report
+from src.airtight.logging.handler import report_exception
 from src.utils.errors import APIError, UnavailableError
 
 MESSAGES = Histogram("message_duration_seconds", "Messages by their outcome.", ["outcome"])
@@ -34,7 +34,7 @@ class Page(CollectorRegistry):
         look = asyncio.run_coroutine_threadsafe(self._look(), self._loop)
         wait([look])
         if not look.cancelled() and (bug := look.exception()):
-            report(bug)
+            report_exception(bug)
         return REGISTRY.collect()
 
     async def _look(self) -> None:

@@ -4,14 +4,14 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from src.models.credit_score import Application, Decision
+from src.models.credit_score import CreditApplication, Decision
 from src.services.decisions import DecisionService
 
 router = APIRouter(prefix="/decisions", tags=["decisions"])
 
 
 @router.post("", status_code=201)
-async def create_decision(application: Application, request: Request, response: Response) -> Decision:
+async def create_decision(application: CreditApplication, request: Request, response: Response) -> Decision:
     """Score an application for credit and keep the decision."""
     service: DecisionService = request.app.state.decisions
     decision = await service.decide(application)

@@ -18,5 +18,5 @@ async def scrape(request: Request) -> Response:
         given, expected = request.headers.get("authorization", ""), f"Bearer {token.get_secret_value()}"
         if not secrets.compare_digest(given.encode(), expected.encode()):
             raise WrongTokenError
-    text = metrics.exposition(readiness.stores, await readiness.check())
+    text = metrics.render_metrics(readiness.stores, await readiness.check())
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -11,9 +11,9 @@ from typing import Any
 import httpx2
 
 # copier: if "opentelemetry" in observability
-from src.airtight.tracing import call_to
+from src.airtight.tracing import client_span
 # copier: endif
-from src.airtight.logging.handler import current
+from src.airtight.logging.handler import current_context
 
 
 # copier: if false
@@ -27,7 +27,7 @@ class TracedClient(httpx2.AsyncClient):
     async def send(self, request: httpx2.Request, *args: Any, **options: Any) -> httpx2.Response:
         """Send a request."""
         facts = {"http.request.method": request.method, "server.address": request.url.host}
-        with call_to("HTTP", request.method, request.headers, **facts):
+        with client_span("HTTP", request.method, request.headers, **facts):
             return await super().send(request, *args, **options)
 
 
@@ -36,7 +36,7 @@ def http_client(base_url: str, id_header: str, timeout: float = 5.0) -> httpx2.A
     """Return a client that passes the correlation id on; `timeout`, in seconds, bounds each of its waits."""
 
     async def pass_id_on(request: httpx2.Request) -> None:
-        if (trail := current.get()) and trail.correlation_id:
+        if (trail := current_context.get()) and trail.correlation_id:
             request.headers[id_header] = trail.correlation_id
 
     # copier: if "opentelemetry" not in observability

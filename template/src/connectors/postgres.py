@@ -20,9 +20,14 @@ from src.utils.errors import APIError, PostgresConnectionError, PostgresConnecti
 # isort: on
 # fmt: on
 # copier: endif
-DRIVER = OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError  # and so TimeoutError
+DRIVER_ERRORS = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)  # and so TimeoutError
 REFUSED = asyncpg.PostgresError, asyncpg.InterfaceError
-AWAY = asyncpg.PostgresConnectionError, asyncpg.InsufficientResourcesError, asyncpg.OperatorInterventionError
+CONNECTION_LOST = asyncpg.PostgresConnectionError, asyncpg.InsufficientResourcesError, asyncpg.OperatorInterventionError
 
 
 class PostgresConnector:
@@ -31,7 +36,7 @@ class PostgresConnector:
     def __init__(self, url: PostgresDsn, size: int, timeout: float) -> None:
         options: dict[str, Any] = {"min_size": 0, "max_size": size, "timeout": timeout, "command_timeout": timeout}
         # copier: if "opentelemetry" in observability
-        options["init"] = traces.follow
+        options["init"] = traces.trace_queries
         # copier: endif
         self._pool = asyncpg.create_pool(str(url), **options)
         self._timeout, host = timeout, url.hosts()[0]
@@ -49,7 +54,7 @@ class PostgresConnector:
         try:
             await self._pool  # is opened the first time, without a connection
             connection = await self._pool.acquire(timeout=self._timeout)
-        except DRIVER as exc:
+        except DRIVER_ERRORS as exc:
             raise PostgresConnectionError(*self._address) from exc
         # copier: if "prometheus" in observability
         finally:
@@ -57,14 +62,14 @@ class PostgresConnector:
         # copier: endif
         try:
             yield connection
-        except DRIVER as exc:
+        except DRIVER_ERRORS as exc:
             with suppress(asyncpg.InterfaceError):  # raised where the pool has taken a lost connection back
-                if isinstance(exc, REFUSED) and not (isinstance(exc, AWAY) or connection.is_closed()):
+                if isinstance(exc, REFUSED) and not (isinstance(exc, CONNECTION_LOST) or connection.is_closed()):
                     raise StoreRefusedError("postgres", type(exc).__name__) from exc
                 connection.terminate()  # it may hang, so it is not asked to close
             raise PostgresConnectionError(*self._address) from exc
         finally:
-            with suppress(*DRIVER):  # a connection that is lost only now has done its work
+            with suppress(*DRIVER_ERRORS):  # a connection that is lost only now has done its work
                 await self._pool.release(connection)
 
     # copier: if "prometheus" in observability

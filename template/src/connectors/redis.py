@@ -36,7 +36,7 @@ class RedisConnector:
         """Send a command and return the answer; raises RedisConnectionError, and StoreRefusedError for a refusal."""
         try:
             # copier: if "opentelemetry" in observability
-            with traces.call_to("redis", command[0], **{"db.system.name": "redis"}):
+            with traces.client_span("redis", command[0], **{"db.system.name": "redis"}):
                 return await self._redis.execute_command(*command)
             # copier: endif
             # copier: if "opentelemetry" not in observability

@@ -14,7 +14,7 @@ from src.utils.errors import CreditScoringModelNotFoundError
 Goods = Literal["new_car", "used_car", "furniture", "electronics", "appliances", "repairs"]
 
 
-class Application(BaseModel, extra="forbid"):
+class CreditApplication(BaseModel, extra="forbid"):
     """An application for credit; money is in Deutsche Mark, like in the data behind the model."""
 
     checking_account: Literal["negative", "below_200", "from_200", "none"]
@@ -65,7 +65,7 @@ class Scorecard(BaseModel):
         except (OSError, ValidationError) as exc:
             raise CreditScoringModelNotFoundError(path) from exc
 
-    def features(self, application: Application) -> dict[str, float]:
+    def features(self, application: CreditApplication) -> dict[str, float]:
         """Return the weight of each value of an application."""
         values = application.model_dump()
         weights = {name: known[values[name]] for name, known in self.categories.items()}

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from src.clients.decisions import DecisionRepository
 from src.clients.redis import BaseRedisClient
-from src.models.credit_score import Application, Decision, Scorecard
+from src.models.credit_score import CreditApplication, Decision, Scorecard
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ class DecisionService:
     def __init__(self, model: Scorecard, cache: BaseRedisClient, decisions: DecisionRepository, ttl: int) -> None:
         self._model, self._cache, self._decisions, self._ttl = model, cache, decisions, ttl
 
-    async def decide(self, application: Application) -> Decision:
+    async def decide(self, application: CreditApplication) -> Decision:
         """Score an application and keep the decision."""
         key = f"{self._model.name}:{hashlib.sha256(application.model_dump_json().encode()).hexdigest()}"
         cached = await self._cache.read(key)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
-from src.airtight.logging.handler import current, report
+from src.airtight.logging.handler import current_context, report_exception
 from src.clients.http import http_client
 from src.clients.orders import OrderRepository
 from src.clients.printer import Printer
@@ -25,7 +25,7 @@ class OrderFacade:
 
     async def place(self, new: NewOrder, key: str | None) -> Order:
         """Keep an order, once for each idempotency key; raises OrderConflictError."""
-        trail = current.get()
+        trail = current_context.get()
         order = await self._status_service.add(new, key, trail.correlation_id if trail else None)
         logger.info("order stored", extra={"order_id": order.id})
         return order
@@ -39,7 +39,7 @@ class OrderFacade:
         try:
             since = await self._status_service.ensure_order_unlocked(order_id)
         except (OrderAlreadyInProgressError, OrderAlreadyEmittedError) as exc:
-            report(exc)
+            report_exception(exc)
             return exc.order_status
         try:
             receipt = await self._receipt_service.create(order_id)

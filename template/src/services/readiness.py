@@ -4,7 +4,7 @@ import asyncio
 import logging
 from typing import Any
 
-from src.airtight.logging.handler import report
+from src.airtight.logging.handler import report_exception
 from src.utils.errors import UnavailableError
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ class Readiness:
             await self.stores[name].is_alive()
         except UnavailableError as exc:
             if name not in self._away:
-                report(exc, store=name)
+                report_exception(exc, store=name)
             self._away.add(name)
         else:
             if name in self._away:

@@ -7,8 +7,8 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
-from src.airtight.boundary import Guard
 from src.airtight import handlers as error_handlers
+from src.airtight.boundary import ErrorBoundary
 from src.main import create_app
 
 
@@ -49,5 +49,5 @@ def test_boundary_stands_outside_all_other_layers(monkeypatch: pytest.MonkeyPatc
     while layer is not app.router:
         layers.append(type(layer))
         layer = layer.app  # type: ignore[attr-defined]
-    known = [Guard, CORSMiddleware, ServerErrorMiddleware, GZipMiddleware, ExceptionMiddleware]
+    known = [ErrorBoundary, CORSMiddleware, ServerErrorMiddleware, GZipMiddleware, ExceptionMiddleware]
     assert [one for one in layers if one in known] == known

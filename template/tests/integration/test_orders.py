@@ -92,14 +92,14 @@ def test_unknown_order_is_an_error_of_our_own(service: Service) -> None:
 
 def test_receipt_is_emitted_once_however_many_ask(shop: Shop, service: Service) -> None:
     """Of several who ask at once one emits; the others are told so, as is whoever comes later."""
-    place_of = place(service)
+    request_fields = place(service)
     with ThreadPoolExecutor() as pool:
         answers = [pool.submit(service.request, "POST", f"{place_of}/receipt") for _ in range(10)]
     outcomes = [(one.result().status_code, one.result().json()["order_status"]) for one in answers]
     assert set(outcomes) <= {(200, "emitted"), (202, "emitting")}
     later = service.request("POST", f"{place_of}/receipt")
     assert (later.status_code, later.json()["order_status"]) == (200, "emitted")
-    shop.assert_settled(place_of.split("/")[-1])
+    shop.assert_settled(request_fields.split("/")[-1])
     told = [r for r in service.told(later.headers["x-request-id"]) if r["logger"] == "errors"]
     assert [(r["level"], r["error"], "exception" in r) for r in told] == [("INFO", "OrderAlreadyEmittedError", False)]
 
@@ -107,7 +107,7 @@ def test_receipt_is_emitted_once_however_many_ask(shop: Shop, service: Service) 
 @pytest.mark.parametrize(("mode", "kind"), [("error", "Failed"), ("late", "Failed"), ("refused", "Refused")])
 def test_tax_office_that_fails_is_an_error_of_our_own(shop: Shop, service: Service, mode: str, kind: str) -> None:
     """Where the receipt cannot be emitted the answer says whether to come back, and the order can be tried again."""
-    place_of = place(service)
+    request_fields = place(service)
     shop.office.mode(mode)
     failed = service.request("POST", f"{place_of}/receipt")
     shop.office.mode("ok")
@@ -115,10 +115,10 @@ def test_tax_office_that_fails_is_an_error_of_our_own(shop: Shop, service: Servi
     assert (failed.status_code, failed.headers.get("retry-after")) == expected
     (told,) = failures(service.told(failed.headers["x-request-id"]))
     assert (told["level"], told["error"]) == ("ERROR", f"ReceiptEmission{kind}Error")
-    assert told["order_id"] == place_of.split("/")[-1]
-    assert service.get(place_of).json()["status"] == "new"
+    assert told["order_id"] == request_fields.split("/")[-1]
+    assert service.get(request_fields).json()["status"] == "new"
     assert service.request("POST", f"{place_of}/receipt").json()["order_status"] == "emitted"
-    shop.assert_settled(place_of.split("/")[-1])
+    shop.assert_settled(request_fields.split("/")[-1])
 
 
 def test_tax_office_that_is_away_is_left_alone_for_a_while(shop: Shop) -> None:

@@ -7,7 +7,7 @@ import pytest
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from src.airtight.boundary import Guard, guarded_life
+from src.airtight.boundary import ErrorBoundary, report_lifespan_errors
 
 
 async def crashing(scope: Scope, receive: Receive, send: Send) -> None:
@@ -20,7 +20,7 @@ def broken_answer(scope: Scope, exc: BaseException) -> Response:
 
 async def test_bug_in_the_handlers_is_answered_and_told(caplog: pytest.LogCaptureFixture) -> None:
     """If the handlers fail, the answer is a plain 500 with the id, and one CRITICAL names both errors."""
-    guard = Guard(crashing, "X-Request-ID", 1_000_000, broken_answer, lambda app: app)
+    guard = ErrorBoundary(crashing, "X-Request-ID", 1_000_000, broken_answer, lambda app: app)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(guard), base_url="http://test") as client:
         response = await client.get("/", headers={"X-Request-ID": "mine"})
     assert (response.status_code, response.headers["x-request-id"]) == (500, "mine")
@@ -34,6 +34,6 @@ async def test_bug_in_the_handlers_is_answered_and_told(caplog: pytest.LogCaptur
 async def test_what_keeps_the_service_from_starting_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """An error while it starts is one CRITICAL, and still ends the start."""
     with pytest.raises(KeyError):
-        async with guarded_life():
+        async with report_lifespan_errors():
             raise KeyError("no such model")
     assert [(r.levelname, r.message) for r in caplog.records] == [("CRITICAL", "the service cannot run")]

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from dev.tasks import APPLICATION
-from src.models.credit_score import Application, Scorecard
+from src.models.credit_score import CreditApplication, Scorecard
 from src.utils.errors import CreditScoringModelNotFoundError
 
 FILE = Path("src/models/credit_score.json")
@@ -16,13 +16,13 @@ MODEL = Scorecard.load(FILE)
 
 
 def score(**changes: Any) -> int:
-    return MODEL.score(MODEL.features(Application(**{**APPLICATION, **changes}))).score
+    return MODEL.score(MODEL.features(CreditApplication(**{**APPLICATION, **changes}))).score
 
 
 def test_score_is_the_sum_of_the_weights() -> None:
     """Probability, points and outcome follow from the weights that the file holds."""
     card = json.loads(FILE.read_text(encoding="utf-8"))
-    features = MODEL.features(Application(**APPLICATION))  # type: ignore[arg-type]
+    features = MODEL.features(CreditApplication(**APPLICATION))  # type: ignore[arg-type]
     assert features["purpose"] == card["categories"]["purpose"]["used_car"]
     assert features["duration_months"] == dict(card["numbers"]["duration_months"])[19]
     result = MODEL.score(features)
@@ -42,12 +42,14 @@ def test_every_number_falls_into_a_bin(months: int) -> None:
     """The ends of the bins belong to the next one, and no number is outside."""
     bins = MODEL.numbers["duration_months"]
     expected = next(weight for edge, weight in reversed(bins) if months >= edge)
-    assert MODEL.features(Application(**{**APPLICATION, "duration_months": months}))["duration_months"] == expected  # type: ignore[arg-type]
+    assert (
+        MODEL.features(CreditApplication(**{**APPLICATION, "duration_months": months}))["duration_months"] == expected
+    )  # type: ignore[arg-type]
 
 
 def test_every_value_that_is_accepted_has_a_weight() -> None:
     """The model knows each category that an application may name."""
-    fields = Application.model_json_schema()["properties"]
+    fields = CreditApplication.model_json_schema()["properties"]
     assert {name: set(known) for name, known in MODEL.categories.items()} == {
         name: set(field["enum"]) for name, field in fields.items() if "enum" in field
     }

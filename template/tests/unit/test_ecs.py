@@ -11,7 +11,13 @@ from typing import Any
 
 import pytest
 
-from src.airtight.logging.handler import Trail, configure_logging, current, log_access, report
+from src.airtight.logging.handler import (
+    RequestContext,
+    configure_logging,
+    current_context,
+    log_access,
+    report_exception,
+)
 from src.utils.errors import UnavailableError
 
 # From Elastic's generated list of version 8.11.0, ecs_flat, in its package @elastic/ecs 8.11.5: what is not here must
@@ -52,9 +58,9 @@ def restored() -> Iterator[None]:
     root, hook = logging.root, sys.excepthook
     handlers, level = root.handlers[:], root.level
     root.handlers = []
-    token = current.set(Trail("abc"))
+    token = current_context.set(RequestContext("abc"))
     yield
-    current.reset(token)
+    current_context.reset(token)
     for handler in root.handlers:
         for file in (handler, getattr(handler, "_file", None)):
             if file:
@@ -100,7 +106,7 @@ def test_failure(capfd: pytest.CaptureFixture[str]) -> None:
     configure_logging("info", "ecs", "s")
     error = UnavailableError("it\nrests")
     vars(error).update(port=5432, path="/a/file", nested={"password": "hunter2", "odd": "\ud800"})
-    report(error, status=503, errors=[{"loc": ["body"]}])
+    report_exception(error, status=503, errors=[{"loc": ["body"]}])
     record = written(capfd)
     assert (record["error.type"], record["error.message"]) == ("UnavailableError", "it\nrests")
     assert record["error.stack_trace"].endswith("UnavailableError: it\nrests")
@@ -112,7 +118,7 @@ def test_failure(capfd: pytest.CaptureFixture[str]) -> None:
 # copier: if "opentelemetry" in observability
 def test_trace(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A record within a trace says which, and which span."""
-    monkeypatch.setattr("src.airtight.logging.handler.facts_of_now", [lambda: {"trace_id": "a1", "span_id": "b2"}])
+    monkeypatch.setattr("src.airtight.logging.handler.context_fields", [lambda: {"trace_id": "a1", "span_id": "b2"}])
     configure_logging("info", "ecs", "s")
     logging.getLogger("shop").info("sold")
     record = written(capfd)
@@ -143,7 +149,7 @@ def test_rejected_request(capfd: pytest.CaptureFixture[str]) -> None:
     """The body is a label: the schema's field is for a full one, and this is masked and cut."""
     configure_logging("info", "ecs", "s")
     fields = {"status": 422, "method": "POST", "path": "/x", "route": "/x", "errors": [{"loc": ["body", "name"]}]}
-    report(UnavailableError("no"), logging.WARNING, "invalid request", body='{"password":"***"}', **fields)
+    report_exception(UnavailableError("no"), logging.WARNING, "invalid request", body='{"password":"***"}', **fields)
     record = written(capfd)
     assert (record["http.response.status_code"], record["url.path"], record["error.type"]) == (
         422,
@@ -171,8 +177,8 @@ def test_file_holds_the_same_and_rotates(capfd: pytest.CaptureFixture[str], tmp_
     configure_logging("info", form, "s", file)
     log_access({"type": "http", "method": "GET", "path": "/x"}, 200, 0)
     error = ValueError("once")
-    report(error)
-    report(error)
+    report_exception(error)
+    report_exception(error)
     for number in range(30):
         logging.getLogger("shop").info("sold %d 🦀", number)
     out = capfd.readouterr().out

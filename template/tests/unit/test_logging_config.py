@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from src.airtight.logging.handler import Trail, configure_logging, current, log_access, mask, report, to_json
+from src.airtight.logging.handler import (
+    RequestContext,
+    configure_logging,
+    current_context,
+    log_access,
+    redact,
+    report_exception,
+    to_json,
+)
 from src.utils.errors import UnavailableError
 
 logger = logging.getLogger("tests")
@@ -21,9 +29,9 @@ def restored() -> Iterator[None]:
     """Leave logging as it was."""
     root, hooks = logging.root, (sys.excepthook,)
     handlers, level = root.handlers[:], root.level
-    token = current.set(None)
+    token = current_context.set(None)
     yield
-    current.reset(token)
+    current_context.reset(token)
     root.handlers, sys.excepthook = handlers, hooks[0]
     root.setLevel(level)
     logging.captureWarnings(False)
@@ -57,7 +65,7 @@ def quiet(form: str = "json") -> None:
 )
 def test_mask(value: object, masked: object) -> None:
     """Secrets go by their name or their place in a URL; large values are cut."""
-    assert mask(value) == masked
+    assert redact(value) == masked
 
 
 @pytest.mark.parametrize("value", [{"a": "\ud800"}, {"a": 2**70}, {"a": object}, {"a": float("nan")}])
@@ -69,7 +77,7 @@ def test_json_holds_whatever_it_is_given(value: dict[str, Any]) -> None:
 def test_record_is_one_json_object(capfd: pytest.CaptureFixture[str]) -> None:
     """A record has its fixed fields first, then its own, the traceback last; none replaces a fixed one."""
     quiet()
-    current.set(Trail("abc"))
+    current_context.set(RequestContext("abc"))
     try:
         dict[str, str]()["x"]
     except KeyError:
@@ -85,7 +93,7 @@ def test_console_record_is_one_line_with_the_traceback_below(capfd: pytest.Captu
     """In the form for people nothing can look like another record."""
     quiet("console")
     logger.warning("first\nsecond\x1b[31m", extra={"fact": "a\nb"})
-    report(ValueError("a\nINFO forged"))
+    report_exception(ValueError("a\nINFO forged"))
     lines = capfd.readouterr().out.splitlines()
     assert lines[0].endswith(r"WARNING  tests: first\nsecond\x1b[31m fact=a\nb")
     assert [line[:4] == "    " for line in lines[2:]] == [True] * (len(lines) - 2)
@@ -94,12 +102,12 @@ def test_console_record_is_one_line_with_the_traceback_below(capfd: pytest.Captu
 def test_failure_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
     """Who tells an exception, its cause, or the exception that follows from it: the first one does."""
     quiet()
-    current.set(Trail("abc"))
+    current_context.set(RequestContext("abc"))
     cause, error = KeyError("x"), UnavailableError("why")
     error.__cause__ = cause
     logger.error("a library fails", exc_info=cause)
-    report(error)
-    report(cause)
+    report_exception(error)
+    report_exception(cause)
     logging.getLogger("uvicorn.error").error("Exception in ASGI application\n", exc_info=error)
     logger.error("another", exc_info=ValueError("other"))
     assert [r["message"] for r in written(capfd)] == ["a library fails", "another"]
@@ -110,7 +118,7 @@ def test_report_takes_facts_of_any_name(capfd: pytest.CaptureFixture[str]) -> No
     quiet()
     error = UnavailableError("why")
     vars(error).update(name="n", message="m", host="h")
-    report(error, store="cache")
+    report_exception(error, store="cache")
     (record,) = written(capfd)
     assert (record["name_"], record["message_"], record["host"], record["store"]) == ("n", "m", "h", "cache")
     assert (record["level"], record["error"]) == ("ERROR", "UnavailableError")
@@ -121,7 +129,7 @@ def test_access_line_is_the_same_for_other_handlers(
 ) -> None:
     """Whoever listens to `access` gets records; the line that is written without one has the same fields."""
     scope = {"type": "http", "method": "GET", "path": "/x", "client": ("::1", 1)}
-    current.set(Trail("abc"))
+    current_context.set(RequestContext("abc"))
     quiet()
     log_access(scope, 200, 0)
     logging.root.addHandler(caplog.handler)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, field_validator
 
-from src.airtight.tracebacks import format_exception, invalid_values
 from src.airtight import tracebacks
+from src.airtight.tracebacks import format_exception, invalid_values
 
 HERE = str(Path(__file__).parent) + "/"
 

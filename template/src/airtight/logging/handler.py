@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from src.airtight.hooks import facts_of_now, failure_logged, request_ended
+from src.airtight.hooks import context_fields, failure_logged, request_ended
 from src.airtight.logging.ecs import to_ecs
 from src.airtight.tracebacks import format_exception
 from src.utils.errors import APIError
@@ -32,7 +32,7 @@ ECHO = re.compile(r"Traceback |Application \w+ failed|ASGI callable returned wit
 errors, access = logging.getLogger("errors"), logging.getLogger("access")
 
 
-class Trail:
+class RequestContext:
     """What belongs to one request in the log: its id, the failures told, and whether the client has left."""
 
     __slots__ = ("correlation_id", "left", "told")
@@ -50,20 +50,20 @@ class Trail:
         return link is None
 
 
-current: ContextVar[Trail | None] = ContextVar("trail", default=None)
+current_context: ContextVar[RequestContext | None] = ContextVar("trail", default=None)
 
 
 def once(record: logging.LogRecord) -> bool:
     """Tell whether a record is news: a filter that keeps server and libraries from telling a failure again."""
-    exc, trail = record.exc_info and record.exc_info[1], current.get()
+    exc, trail = record.exc_info and record.exc_info[1], current_context.get()
     if record.name == "uvicorn.error" and ECHO.match(str(record.msg)):
         return False
     return not exc or trail is None or record.name == errors.name or trail.tell(exc)
 
 
-def report(exc: BaseException, level: int = 0, message: str = "", **fields: object) -> None:
+def report_exception(exc: BaseException, level: int = 0, message: str = "", **fields: object) -> None:
     """Log a failure once: with its facts, from ERROR on with its traceback, CRITICAL if it is no own error."""
-    trail, own = current.get(), exc if isinstance(exc, APIError) else None
+    trail, own = current_context.get(), exc if isinstance(exc, APIError) else None
     if trail is None or trail.tell(exc):
         level = level or (own.level if own else logging.CRITICAL)
         fields = {"error": type(exc).__qualname__} | fields | (vars(own) if own else {})
@@ -72,17 +72,17 @@ def report(exc: BaseException, level: int = 0, message: str = "", **fields: obje
         errors.log(level, message, exc_info=exc if level >= logging.ERROR else None, extra=extra)
 
 
-def mask(value: Any, limit: int = 2_000, depth: int = 6) -> Any:
+def redact(value: Any, limit: int = 2_000, depth: int = 6) -> Any:
     """Return a value without what is secret by name or in a URL, cut to a size that someone would read."""
     if isinstance(value, str):
         value = value if len(value) <= limit else f"{value[:limit]}… ({len(value) - limit} more)"
         return URL_PASSWORD.sub(r"\1***", value) if "://" in value else value
     if isinstance(value, dict) and depth:
         items = ((str(name)[:100], item) for name, item in islice(value.items(), 50))
-        return {name: "***" if SECRET.search(name) else mask(item, limit, depth - 1) for name, item in items}
+        return {name: "***" if SECRET.search(name) else redact(item, limit, depth - 1) for name, item in items}
     if isinstance(value, list | tuple | set) and depth:
-        return [mask(item, limit, depth - 1) for item in islice(value, 50)]
-    return value if value is None or isinstance(value, bool | int | float) else mask(str(value), limit)
+        return [redact(item, limit, depth - 1) for item in islice(value, 50)]
+    return value if value is None or isinstance(value, bool | int | float) else redact(str(value), limit)
 
 
 def to_json(value: Any) -> bytes:
@@ -93,12 +93,12 @@ def to_json(value: Any) -> bytes:
         return json.dumps(value, default=repr).encode()
 
 
-def head_of(name: str, level: str, message: str, created: float) -> dict[str, Any]:
+def base_fields(name: str, level: str, message: str, created: float) -> dict[str, Any]:
     """Return the fields that every record begins with; `created` is in seconds since the epoch."""
-    trail, moment = current.get(), datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds")
+    trail, moment = current_context.get(), datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds")
     head: dict[str, Any] = {"timestamp": f"{moment[:23]}Z", "level": level, "logger": name, "message": message}
     head["correlation_id"] = trail.correlation_id if trail else None
-    for give in facts_of_now:
+    for give in context_fields:
         head |= give()
     return head
 
@@ -117,14 +117,14 @@ class LineHandler(logging.Handler):
         """Write a record."""
         try:
             extra = {name: value for name, value in vars(record).items() if name not in STANDARD}
-            head = head_of(record.name, record.levelname, mask(record.getMessage()), record.created)
-            fields = {**head, **mask(extra), **head}
+            head = base_fields(record.name, record.levelname, redact(record.getMessage()), record.created)
+            fields = {**head, **redact(extra), **head}
             if record.exc_info and record.exc_info[1]:
-                fields["exception"] = mask(format_exception(record.exc_info[1]).rstrip(), 16_000)
+                fields["exception"] = redact(format_exception(record.exc_info[1]).rstrip(), 16_000)
             self.write(fields, record)
             if record.name == errors.name or record.levelno >= logging.ERROR:
-                for watch in failure_logged:
-                    watch(record, fields)
+                for hook in failure_logged:
+                    hook(record, fields)
         except Exception as exc:  # noqa: BLE001 - logging must not break what it tells of
             self._complain(exc)
 
@@ -157,7 +157,7 @@ class LineHandler(logging.Handler):
         return f"{fields['timestamp'][11:23]} {head} {text}{block}\n".encode(errors="backslashreplace")
 
 
-def place_of(scope: Any) -> dict[str, Any]:
+def request_fields(scope: Any) -> dict[str, Any]:
     """Return where a request went: method, path, and the template of the path that was matched."""
     route = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
     path: str | None = getattr(route, "path", None)  # without the prefix of a mount
@@ -168,15 +168,15 @@ def place_of(scope: Any) -> dict[str, Any]:
 
 def log_access(scope: Any, status: int, began: float) -> None:
     """Write the line of a request, past `logging` where nobody but our handler listens."""
-    place, client, seconds = place_of(scope), scope.get("client"), time.perf_counter() - began
+    place, client, seconds = request_fields(scope), scope.get("client"), time.perf_counter() - began
     fields = {**place, "status": status, "duration_ms": round(seconds * 1000, 2), "client": client and client[0]}
-    for watch in request_ended:
-        watch(place["method"], place["route"], status, seconds)
+    for hook in request_ended:
+        hook(place["method"], place["route"], status, seconds)
     handler = logging.root.handlers[0] if len(logging.root.handlers) == 1 and not access.handlers else None
     if not isinstance(handler, LineHandler) or handler.form == "console":
         access.info("request", extra=fields)
     elif access.isEnabledFor(logging.INFO):
-        handler.write(head_of("access", "INFO", "request", time.time()) | fields)
+        handler.write(base_fields("access", "INFO", "request", time.time()) | fields)
 
 
 def configure_logging(level: str, form: str, service: str = "", file: Path | None = None) -> None:
@@ -189,5 +189,5 @@ def configure_logging(level: str, form: str, service: str = "", file: Path | Non
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = name != "uvicorn.access"  # the guard writes those
     logging.captureWarnings(True)
-    sys.excepthook = lambda _, exc, __: report(exc, message="uncaught exception")
-    threading.excepthook = lambda args: report(args.exc_value or args.exc_type(), message="a thread died")
+    sys.excepthook = lambda _, exc, __: report_exception(exc, message="uncaught exception")
+    threading.excepthook = lambda args: report_exception(args.exc_value or args.exc_type(), message="a thread died")
