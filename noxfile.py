@@ -16,7 +16,13 @@ import nox
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["lint", "tests", "updates", "rendered", "observability", "containers"]
-SLOW = ["test_rendered_service", "test_observability", "test_update", "test_cookiecutter", "test_containers"]
+SLOW = [
+    "test_rendered_service",
+    "test_observability",
+    "test_update",
+    "test_cookiecutter",
+    "test_containers",
+]
 
 ROOT = Path(__file__).parent
 DEPENDENCIES = nox.project.load_toml("pyproject.toml")
@@ -25,7 +31,9 @@ SERVICE = nox.project.load_toml("template/pyproject.toml")
 
 def install_service(session: nox.Session) -> None:
     """Install what the service in `template/` needs to run in place."""
-    session.install(*SERVICE["project"]["dependencies"], *nox.project.dependency_groups(SERVICE, "dev"))
+    session.install(
+        *SERVICE["project"]["dependencies"], *nox.project.dependency_groups(SERVICE, "dev")
+    )
 
 
 def leave_out(session: nox.Session, reason: str) -> None:
@@ -36,7 +44,9 @@ def leave_out(session: nox.Session, reason: str) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check format, rules and types, of the template in place as well, and the workflows of both."""
-    session.install("copier", *nox.project.dependency_groups(DEPENDENCIES, "bench", "lint", "tests"))
+    session.install(
+        "copier", *nox.project.dependency_groups(DEPENDENCIES, "bench", "lint", "tests")
+    )
     install_service(session)
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
@@ -44,7 +54,9 @@ def lint(session: nox.Session) -> None:
     workflows = [str(file) for file in ROOT.glob(".github/workflows/*.yml")]
     with rendered_service(session) as service:
         update = service / ".github" / "workflows" / "update.yml"
-        weekly = re.sub(r"(?m)^  # (schedule:|  - cron:)", r"  \1", update.read_text(encoding="utf-8"))
+        weekly = re.sub(
+            r"(?m)^  # (schedule:|  - cron:)", r"  \1", update.read_text(encoding="utf-8")
+        )
         update.with_stem("weekly").write_text(weekly, encoding="utf-8")
         workflows += [str(file) for file in service.glob(".github/workflows/*.yml")]
         session.run("actionlint", *workflows)
@@ -79,7 +91,13 @@ def updates(session: nox.Session) -> None:
 def rendered(session: nox.Session) -> None:
     """Run what is rendered: its own tests and checks, its commands, also on a bare machine."""
     session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests"))
-    session.run("pytest", "--numprocesses=4", "--dist=worksteal", "tests/test_rendered_service.py", *session.posargs)
+    session.run(
+        "pytest",
+        "--numprocesses=4",
+        "--dist=worksteal",
+        "tests/test_rendered_service.py",
+        *session.posargs,
+    )
 
 
 @nox.session
@@ -105,7 +123,11 @@ def observability(session: nox.Session) -> None:
     """Test the alerts, and watch rendered services with a real Prometheus, Alertmanager and browser."""
     needed = ["prometheus", "promtool", "prometheus-alertmanager", "amtool"]
     missing = [name for name in needed if not shutil.which(name)]
-    missing += [] if any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))) else ["chromium"]
+    missing += (
+        []
+        if any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
+        else ["chromium"]
+    )
     if missing:
         leave_out(session, f"not on PATH: {', '.join(missing)}")
     session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests"))
@@ -150,10 +172,25 @@ def chaos(session: nox.Session) -> None:
     session.install("copier", "uv")
     with rendered_service(session) as service, session.chdir(service):
         only = ("-n0", "-k", "nothing_is_lost")
-        session.run("python", "-m", "dev", "test", "tests/integration/test_outages.py", *only, env={"KILLS": "50"})
+        session.run(
+            "python",
+            "-m",
+            "dev",
+            "test",
+            "tests/integration/test_outages.py",
+            *only,
+            env={"KILLS": "50"},
+        )
     with rendered_service(session, "-d", "example=orders") as service, session.chdir(service):
         report = ("-o", "junit_family=xunit1", "--junitxml=chaos.xml")
-        session.run("python", "-m", "dev", "test", *(session.posargs or ("-m", "chaos", "-n0", "-v")), *report)
+        session.run(
+            "python",
+            "-m",
+            "dev",
+            "test",
+            *(session.posargs or ("-m", "chaos", "-n0", "-v")),
+            *report,
+        )
         for case in ElementTree.parse("chaos.xml").iter("testcase"):
             for fact in case.iter("property"):
                 session.log(f"{case.get('name')}: {fact.get('value')} {fact.get('name')}")
@@ -164,8 +201,19 @@ def rendered_service(session: nox.Session, *arguments: str) -> Iterator[Path]:
     """Render the working tree as it is, outside of git."""
     with tempfile.TemporaryDirectory() as name:
         snapshot, service = Path(name, "airtight"), Path(name, "service")
-        ignored = shutil.ignore_patterns("__pycache__", ".venv", ".dev", ".*_cache", ".coverage*", "uv.lock")
+        ignored = shutil.ignore_patterns(
+            "__pycache__", ".venv", ".dev", ".*_cache", ".coverage*", "uv.lock"
+        )
         shutil.copytree(ROOT / "template", snapshot / "template", ignore=ignored)
         shutil.copy(ROOT / "copier.yml", snapshot)
-        session.run("copier", "copy", "--defaults", "--quiet", *arguments, str(snapshot), str(service), silent=True)
+        session.run(
+            "copier",
+            "copy",
+            "--defaults",
+            "--quiet",
+            *arguments,
+            str(snapshot),
+            str(service),
+            silent=True,
+        )
         yield service

@@ -56,7 +56,9 @@ def in_turn(servers: Mapping[str, Server], path: str) -> dict[str, list[Run]]:
 def ratio(runs: Mapping[str, list[Run]], name: str, base: str, field: str = "rate") -> float:
     """Return the median of the ratios of runs that came one after the other."""
     pairs = zip(runs[name], runs[base], strict=True)
-    return float(statistics.median(getattr(one, field) / getattr(other, field) for one, other in pairs))
+    return float(
+        statistics.median(getattr(one, field) / getattr(other, field) for one, other in pairs)
+    )
 
 
 def table(runs: Mapping[str, list[Run]], base: str) -> list[str]:
@@ -64,7 +66,8 @@ def table(runs: Mapping[str, list[Run]], base: str) -> list[str]:
     lines = ["| | requests/s | ratio | p50 ms | p99 ms | ratio |", "|---|---|---|---|---|---|"]
     for name, measured in runs.items():
         rate, p50, p99 = (
-            statistics.median(getattr(run, field) for run in measured) for field in ("rate", "p50", "p99")
+            statistics.median(getattr(run, field) for run in measured)
+            for field in ("rate", "p50", "p99")
         )
         share, tail = ratio(runs, name, base), ratio(runs, name, base, "p99")
         lines.append(f"| {name} | {rate:,.0f} | {share:.2f} | {p50:.2f} | {p99:.2f} | {tail:.2f} |")
@@ -86,19 +89,39 @@ def price(folder: Path) -> list[str]:
         own_log = start("bench.peers:bare", "--factory")
         recipe = start("bench.peers:recipe", "--factory", *QUIET)
         handlers = start("bench.peers:three_handlers", "--factory", *QUIET)
-        trivial = {"bare FastAPI, no access log": bare, "Airtight": airtight, "Airtight, no access line": silent}
+        trivial = {
+            "bare FastAPI, no access log": bare,
+            "Airtight": airtight,
+            "Airtight, no access line": silent,
+        }
         trivial |= {"FastAPI with uvicorn's access log": own_log, "the usual recipe": recipe}
         crashes = {"three handlers, no access line": handlers, "Airtight": airtight}
-        lines = ["## A route that does nothing", "", *table(in_turn(trivial, "/"), next(iter(trivial)))]
-        lines += ["", "## A route that crashes", "", *table(in_turn(crashes, "/crash"), next(iter(crashes)))]
+        lines = [
+            "## A route that does nothing",
+            "",
+            *table(in_turn(trivial, "/"), next(iter(trivial))),
+        ]
+        lines += [
+            "",
+            "## A route that crashes",
+            "",
+            *table(in_turn(crashes, "/crash"), next(iter(crashes))),
+        ]
     return [*lines, "", "## Memory of a worker", "", *memory(service)]
 
 
 def observers(folder: Path) -> list[str]:
     """Measure what each tool costs that observes the service: taken, and told where to send things."""
-    taken = {"nothing": "[]", "prometheus": "[prometheus]", "sentry": "[sentry]", "opentelemetry": "[opentelemetry]"}
+    taken = {
+        "nothing": "[]",
+        "prometheus": "[prometheus]",
+        "sentry": "[sentry]",
+        "opentelemetry": "[opentelemetry]",
+    }
     taken["all three"] = "[prometheus, opentelemetry, sentry]"
-    services = {name: hello(folder / name, "-d", f"observability={value}") for name, value in taken.items()}
+    services = {
+        name: hello(folder / name, "-d", f"observability={value}") for name, value in taken.items()
+    }
     sampled = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"}
     with sink() as address, contextlib.ExitStack() as stack:
         dsn = {"SENTRY_DSN": f"http://key@{address}/1"}
@@ -116,7 +139,9 @@ def observers(folder: Path) -> list[str]:
             "all three": ("all three", dsn | collector),
         }
         servers = {
-            name: stack.enter_context(running("src.hello:app", services[kind], env=PRODUCTION | env))
+            name: stack.enter_context(
+                running("src.hello:app", services[kind], env=PRODUCTION | env)
+            )
             for name, (kind, env) in kinds.items()
         }
         return ["## What observes the service", "", *table(in_turn(servers, "/"), "nothing")]
@@ -144,32 +169,66 @@ def decisions(folder: Path) -> list[str]:
             server.load("/decisions", 2, script=script)
             runs = [server.load("/decisions", SECONDS, script=script) for _ in range(ROUNDS)]
             samples = folder / "samples.txt"
-            sampler = ["py-spy", "record", "--format=raw", "--rate=500", "--duration=8", f"--output={samples}"]
+            sampler = [
+                "py-spy",
+                "record",
+                "--format=raw",
+                "--rate=500",
+                "--duration=8",
+                f"--output={samples}",
+            ]
             sampler += [f"--pid={server.process.pid}"]
             with subprocess.Popen(sampler, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
                 server.load("/decisions", 10, script=script)
-    medians = [statistics.median(getattr(run, field) for run in runs) for field in ("rate", "p50", "p99")]
+    medians = [
+        statistics.median(getattr(run, field) for run in runs) for field in ("rate", "p50", "p99")
+    ]
     figures = "{:,.0f} requests/s, p50 {:.2f} ms, p99 {:.2f} ms".format(*medians)
     failed = sum(run.bad for run in runs)
-    lines = [f"{figures}, {failed} answers other than 201.", "", "| where the time goes | share |", "|---|---|"]
-    return ["## `POST /decisions` on PostgreSQL and Redis", "", *lines, *hottest(samples.read_text())]
+    lines = [
+        f"{figures}, {failed} answers other than 201.",
+        "",
+        "| where the time goes | share |",
+        "|---|---|",
+    ]
+    return [
+        "## `POST /decisions` on PostgreSQL and Redis",
+        "",
+        *lines,
+        *hottest(samples.read_text()),
+    ]
 
 
 def hottest(stacks: str, count: int = 5) -> list[str]:
     """Return the places in which a sampled process spent most of its time."""
     places: collections.Counter[str] = collections.Counter()
-    for stack, name, file, samples in re.findall(r"(?m)^(.*;)?([^;\n]+) \((.+?)(?::\d+)?\) (\d+)$", stacks):
+    for stack, name, file, samples in re.findall(
+        r"(?m)^(.*;)?([^;\n]+) \((.+?)(?::\d+)?\) (\d+)$", stacks
+    ):
         places[f"`{name}` in {'/'.join(Path(file).parts[-2:])}"] += int(samples) if stack else 0
-    return [f"| {place} | {samples / places.total():.0%} |" for place, samples in places.most_common(count)]
+    return [
+        f"| {place} | {samples / places.total():.0%} |"
+        for place, samples in places.most_common(count)
+    ]
 
 
 def main() -> None:
     """Measure everything and write the report."""
     with tempfile.TemporaryDirectory() as name:
         hello(Path(name, "hello"))
-        lines = [*price(Path(name)), "", *observers(Path(name)), "", *decisions(render(Path(name, "decisions")))]
+        lines = [
+            *price(Path(name)),
+            "",
+            *observers(Path(name)),
+            "",
+            *decisions(render(Path(name, "decisions"))),
+        ]
     versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
-    head = ["# Benchmarks", "", f"Written by `nox -s bench`. {' '.join((__doc__ or '').split(chr(10) * 2)[1].split())}"]
+    head = [
+        "# Benchmarks",
+        "",
+        f"Written by `nox -s bench`. {' '.join((__doc__ or '').split(chr(10) * 2)[1].split())}",
+    ]
     head += [
         "",
         f"Python {platform.python_version()}, {versions}; uvicorn with one worker on a core of its own, wrk on another",

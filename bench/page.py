@@ -46,7 +46,9 @@ def main() -> None:
         service = render(folder / "service", "-d", "example=none", "-d", "stores=[]")
         (service / "src" / "shop.py").write_text(SHOP)
         server = stack.enter_context(running("src.shop:app", service))
-        tab = stack.enter_context(browser(folder / "profile", "--window-size=1000,640", "--hide-scrollbars"))
+        tab = stack.enter_context(
+            browser(folder / "profile", "--window-size=1000,640", "--hide-scrollbars")
+        )
         tab.open(f"{server.url}/debug/errors")
         tab.until("document.querySelector('output').innerText == 'live'")
         for method, path in REQUESTS:

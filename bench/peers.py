@@ -31,7 +31,9 @@ def log_json() -> None:
     """Log as JSON with the correlation id, the usual way."""
     handler = logging.StreamHandler()
     handler.addFilter(CorrelationIdFilter())
-    handler.setFormatter(JsonFormatter("%(asctime)s %(levelname)s %(name)s %(message)s %(correlation_id)s"))
+    handler.setFormatter(
+        JsonFormatter("%(asctime)s %(levelname)s %(name)s %(message)s %(correlation_id)s")
+    )
     logging.basicConfig(level="INFO", handlers=[handler], force=True)
 
 
@@ -46,12 +48,16 @@ def recipe() -> FastAPI:
     app, logger = FastAPI(), logging.getLogger("access")
 
     @app.middleware("http")
-    async def log_requests(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    async def log_requests(
+        request: Request, call_next: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
         began = time.perf_counter()
         response = await call_next(request)
         duration = round((time.perf_counter() - began) * 1000, 2)
         place = {"method": request.method, "path": request.url.path}
-        logger.info("request", extra=place | {"status": response.status_code, "duration_ms": duration})
+        logger.info(
+            "request", extra=place | {"status": response.status_code, "duration_ms": duration}
+        )
         return response
 
     app.add_middleware(CorrelationIdMiddleware)

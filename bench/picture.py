@@ -20,7 +20,10 @@ from bench.readme import CORRELATION_ID
 from bench.servers import ROOT, hello, running, sink
 
 PICTURE = ROOT / "docs" / "three-tools.svg"
-TIME, MOMENT = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"), "2026-01-01T12:00:00Z"  # which differs from run to run
+TIME, MOMENT = (
+    re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"),
+    "2026-01-01T12:00:00Z",
+)  # which differs from run to run
 LINE, LEFT, WIDTH, PADDING = 18, 48, 900, 14
 STYLE = """
     rect { fill: #0d1117; stroke: #30363d; }
@@ -52,7 +55,9 @@ def prometheus(config: Path, service: str) -> Iterator[Callable[[str], Any]]:
     """Run a Prometheus that reads the service each second, and yield what asks it."""
     text = config.read_text(encoding="utf-8").replace("15s", "1s").replace("service:8000", service)
     config.write_text(text, encoding="utf-8")
-    program = shutil.which("prometheus") or sys.exit("prometheus is missing: apt-get install prometheus")
+    program = shutil.which("prometheus") or sys.exit(
+        "prometheus is missing: apt-get install prometheus"
+    )
     with tempfile.TemporaryDirectory() as data:
         command = [
             program,
@@ -63,7 +68,9 @@ def prometheus(config: Path, service: str) -> Iterator[Callable[[str], Any]]:
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr
             address = next(
-                found[1] for line in process.stderr if (found := re.search(r"address=(127\S+:[1-9]\d*)", line))
+                found[1]
+                for line in process.stderr
+                if (found := re.search(r"address=(127\S+:[1-9]\d*)", line))
             )
             yield lambda path: httpx2.get(f"http://{address}/api/v1/{path}").json()["data"]
             process.terminate()
@@ -132,13 +139,21 @@ def draw(said: Panels) -> str:
     ends: dict[str, list[int]] = {kind: [] for kind in LINKS}
     for title, lines in said.items():
         height = LINE * (len(lines) + 1) + 2 * PADDING
-        shapes.append(f'<rect x="{LEFT}" y="{y}" width="{WIDTH - LEFT - 1}" height="{height}" rx="6"/>')
+        shapes.append(
+            f'<rect x="{LEFT}" y="{y}" width="{WIDTH - LEFT - 1}" height="{height}" rx="6"/>'
+        )
         base = y + PADDING + LINE - 5
         shapes.append(f'<text class="title" x="{LEFT + PADDING}" y="{base}">{escape(title)}</text>')
         for number, line in enumerate(lines, 1):
-            shapes.append(f'<text x="{LEFT + PADDING}" y="{base + number * LINE}">{marked(line)}</text>')
+            shapes.append(
+                f'<text x="{LEFT + PADDING}" y="{base + number * LINE}">{marked(line)}</text>'
+            )
         for kind, words in LINKS.items():
-            found = [number for number, line in enumerate(lines, 1) if any(word in line for word in words)]
+            found = [
+                number
+                for number, line in enumerate(lines, 1)
+                if any(word in line for word in words)
+            ]
             ends[kind] += [base + number * LINE - 4 for number in found[:1]]
         y += height + LINE
     for inset, (kind, heights) in enumerate(ends.items(), 1):

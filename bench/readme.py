@@ -35,7 +35,9 @@ def block(text: str) -> str:
         lines = list(run)
         frames = sum(line.lstrip().startswith("File ") for line in lines)
         if indented and frames > 1 + 1:
-            kept = max(number for number, line in enumerate(lines) if line.lstrip().startswith("File "))
+            kept = max(
+                number for number, line in enumerate(lines) if line.lstrip().startswith("File ")
+            )
             lines = [f"  ... {kept} lines, {frames - 1} frames of frameworks ...", *lines[kept:]]
         shown += lines
     return "\n".join(["```", *shown, "```", ""])
@@ -45,9 +47,14 @@ def main() -> None:
     """Crash both, and replace what stands between the marks of the README."""
     with tempfile.TemporaryDirectory() as name:
         service = hello(Path(name, "service"))
-        before, after = logged("bench.peers:three_handlers", ROOT, "--factory"), logged("src.hello:app", service)
+        before, after = (
+            logged("bench.peers:three_handlers", ROOT, "--factory"),
+            logged("src.hello:app", service),
+        )
     text = README.read_text(encoding="utf-8")
-    text = MARKS.sub(lambda marks: f"{marks[1]}{block(before)}{marks[2]}{block(after)}{marks[3]}", text)
+    text = MARKS.sub(
+        lambda marks: f"{marks[1]}{block(before)}{marks[2]}{block(after)}{marks[3]}", text
+    )
     README.write_text(text, encoding="utf-8", newline="\n")
 
 

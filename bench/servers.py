@@ -55,13 +55,27 @@ class Server:
     url: str
     output: Path
 
-    def load(self, path: str = "/", seconds: int = 3, connections: int = 16, script: Path | None = None) -> Run:
+    def load(
+        self, path: str = "/", seconds: int = 3, connections: int = 16, script: Path | None = None
+    ) -> Run:
         """Send as many requests as it answers."""
-        command = [*pinned(CORES[-1]), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
+        command = [
+            *pinned(CORES[-1]),
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            f"-d{seconds}s",
+            "--latency",
+        ]
         command += ["-s", str(script)] if script else []
-        text = subprocess.run([*command, self.url + path], check=True, capture_output=True, text=True).stdout
+        text = subprocess.run(
+            [*command, self.url + path], check=True, capture_output=True, text=True
+        ).stdout
         rate = float(re.findall(r"Requests/sec:\s+([\d.]+)", text)[0])
-        times = {share: in_ms(*found) for share, *found in re.findall(r"(50|99)%\s+([\d.]+)(us|ms|s)\b", text)}
+        times = {
+            share: in_ms(*found)
+            for share, *found in re.findall(r"(50|99)%\s+([\d.]+)(us|ms|s)\b", text)
+        }
         bad = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
         return Run(rate, times["50"], times["99"], int(bad[1]) if bad else 0)
 
@@ -82,7 +96,16 @@ def pinned(core: int) -> list[str]:
 
 def render(folder: Path, *answers: str) -> Path:
     """Render a service."""
-    command = ["copier", "copy", "--quiet", "--defaults", "--vcs-ref=HEAD", *answers, str(ROOT), str(folder)]
+    command = [
+        "copier",
+        "copy",
+        "--quiet",
+        "--defaults",
+        "--vcs-ref=HEAD",
+        *answers,
+        str(ROOT),
+        str(folder),
+    ]
     subprocess.run(command, check=True, capture_output=True)
     return folder
 
@@ -95,16 +118,28 @@ def hello(folder: Path, *answers: str) -> Path:
 
 
 @contextlib.contextmanager
-def running(target: str, cwd: Path, *options: str, env: dict[str, str] | None = None) -> Iterator[Server]:
+def running(
+    target: str, cwd: Path, *options: str, env: dict[str, str] | None = None
+) -> Iterator[Server]:
     """Run an application under uvicorn, one worker, its output in a file."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     output = Path(tempfile.mkstemp(suffix=".log")[1])
-    command = [*pinned(CORES[0]), sys.executable, "-m", "uvicorn", target, f"--port={port}", *options]
+    command = [
+        *pinned(CORES[0]),
+        sys.executable,
+        "-m",
+        "uvicorn",
+        target,
+        f"--port={port}",
+        *options,
+    ]
     with output.open("wb") as stream, contextlib.ExitStack() as stack:
         stack.callback(output.unlink)
-        process = subprocess.Popen(command, cwd=cwd, stdout=stream, stderr=stream, env={**os.environ, **(env or {})})
+        process = subprocess.Popen(
+            command, cwd=cwd, stdout=stream, stderr=stream, env={**os.environ, **(env or {})}
+        )
         stack.callback(process.wait)
         stack.callback(process.terminate)
         while True:

@@ -16,8 +16,12 @@ from typing import Any
 
 STUB = "NOT-RENDERED.md"
 URL = re.compile(r"(ssh|file|https?):|\w+@[\w.]+")
-GIT = re.compile(r"g[hl]:|git@|git://|git\+|https://git(hub|lab)\.com/|.*\.git$")  # what Copier takes for git by itself
-MISSING = "Copier renders this template: install it (`pip install copier`), or uv or pipx, and try again."
+GIT = re.compile(
+    r"g[hl]:|git@|git://|git\+|https://git(hub|lab)\.com/|.*\.git$"
+)  # what Copier takes for git by itself
+MISSING = (
+    "Copier renders this template: install it (`pip install copier`), or uv or pipx, and try again."
+)
 
 
 def copier() -> list[str]:
@@ -45,10 +49,16 @@ def source(context: dict[str, Any], places: list[Path]) -> tuple[str, Path]:
             return template, place
     # An abbreviation of the user's, or a clone that Cookiecutter has kept: its clone knows where it came from.
     command = ["git", "-C", context.get("_repo_dir", "."), "remote", "get-url", "origin"]
-    origin = subprocess.run(command, capture_output=True, encoding="utf-8", check=False).stdout.strip()
+    origin = subprocess.run(
+        command, capture_output=True, encoding="utf-8", check=False
+    ).stdout.strip()
     if not origin or not Path(command[2]).is_absolute():
         sys.exit(f"Cannot tell where {template} is: give its full path or its URL.")
-    return source(context | {"_template": origin}, places) if URL.match(origin) else (origin, places[0])
+    return (
+        source(context | {"_template": origin}, places)
+        if URL.match(origin)
+        else (origin, places[0])
+    )
 
 
 def answers(context: dict[str, Any]) -> Iterator[str]:
@@ -57,7 +67,9 @@ def answers(context: dict[str, Any]) -> Iterator[str]:
         if name in context["_several"]:
             chosen = [word for word in re.split(r"[\s,]+", value) if word not in ("", "none")]
             if unknown := sorted(set(chosen) - set(context["_several"][name])):
-                sys.exit(f"{name}: {', '.join(unknown)} is not one of {', '.join(context['_several'][name])}, none.")
+                sys.exit(
+                    f"{name}: {', '.join(unknown)} is not one of {', '.join(context['_several'][name])}, none."
+                )
             yield f"--data={name}={json.dumps(chosen)}"
         elif not name.startswith("_"):
             yield f"--data={name}={value}"
@@ -92,7 +104,9 @@ def render(context: dict[str, Any]) -> None:
         last = (done.stderr.strip() or f"Copier ended with {done.returncode}.").splitlines()[-1]
         sys.exit(re.sub(r"^[\w.]*(Error|Exception): ", "", last))
     sys.stderr.write(done.stderr)
-    print(f'{folder} is ready: cd there, git init && git add -A && git commit -m "Start", then make dev')
+    print(
+        f'{folder} is ready: cd there, git init && git add -A && git commit -m "Start", then make dev'
+    )
 
 
 if __name__ == "__main__":

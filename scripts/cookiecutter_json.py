@@ -15,7 +15,11 @@ FOLDER = "{{ cookiecutter.project_slug.replace('/', '-').replace('\\\\', '-') or
 def choices(question: dict[str, Any]) -> dict[Any, str]:
     """Return the answers that a question offers, with what is shown for them."""
     offered = question.get("choices", [])
-    return {answer: text for text, answer in offered.items()} if isinstance(offered, dict) else {a: a for a in offered}
+    return (
+        {answer: text for text, answer in offered.items()}
+        if isinstance(offered, dict)
+        else {a: a for a in offered}
+    )
 
 
 def default(question: dict[str, Any], names: list[str]) -> Any:
@@ -43,7 +47,11 @@ def prompt(question: dict[str, Any]) -> Any:
 def cookiecutter_json(copier_yml: str) -> str:
     """Return the text of `cookiecutter.json`."""
     questions = {k: v for k, v in yaml.safe_load(copier_yml).items() if not k.startswith("_")}
-    several = {name: list(choices(question)) for name, question in questions.items() if question.get("multiselect")}
+    several = {
+        name: list(choices(question))
+        for name, question in questions.items()
+        if question.get("multiselect")
+    }
     context = {name: default(question, list(questions)) for name, question in questions.items()}
     context |= {"_several": several, "__folder": FOLDER}
     context |= {"__prompts__": {name: prompt(question) for name, question in questions.items()}}

@@ -30,7 +30,11 @@ def numbers(version: str) -> list[int]:
 def step(old: str, new: str) -> str:
     """Return which kind of step leads from one version to another; none if it is not a single step."""
     major, minor, patch = numbers(old)
-    steps = {"major": [major + 1, 0, 0], "minor": [major, minor + 1, 0], "patch": [major, minor, patch + 1]}
+    steps = {
+        "major": [major + 1, 0, 0],
+        "minor": [major, minor + 1, 0],
+        "patch": [major, minor, patch + 1],
+    }
     return next((kind for kind, version in steps.items() if version == numbers(new)), "")
 
 
@@ -39,10 +43,14 @@ def objections(version: str, changelog: str, tags: list[str]) -> list[str]:
     found = sections(changelog)
     date, text = found.get(version, ("", ""))
     if "Unreleased" not in found or found["Unreleased"][1]:
-        return [f"CHANGELOG.md: move what is under [Unreleased] to a new heading: ## [{version}] - YEAR-MONTH-DAY"]
+        return [
+            f"CHANGELOG.md: move what is under [Unreleased] to a new heading: ## [{version}] - YEAR-MONTH-DAY"
+        ]
     said = []
     if not re.fullmatch(r"\d{4}-\d\d-\d\d", date) or not text:
-        said.append(f"CHANGELOG.md: [{version}] of pyproject.toml has no heading with a date, or nothing under it")
+        said.append(
+            f"CHANGELOG.md: [{version}] of pyproject.toml has no heading with a date, or nothing under it"
+        )
     if f"v{version}" in tags:
         said.append(f"pyproject.toml: {version} is released; give the next version")
     released = [other for other in found if other not in ("Unreleased", version)]
@@ -52,7 +60,9 @@ def objections(version: str, changelog: str, tags: list[str]) -> list[str]:
         if not kind:
             said.append(f"pyproject.toml: {version} is not the version after {released[0]}")
         elif NOTES in text and kind not in breaking:
-            said.append(f"pyproject.toml: what needs {NOTES[4:].lower()} is a {breaking[-1]} step, not a {kind} one")
+            said.append(
+                f"pyproject.toml: what needs {NOTES[4:].lower()} is a {breaking[-1]} step, not a {kind} one"
+            )
         elif kind == "major" and NOTES not in text:
             said.append(f"CHANGELOG.md: a major step needs {NOTES}")
     return said
@@ -60,7 +70,9 @@ def objections(version: str, changelog: str, tags: list[str]) -> list[str]:
 
 def main() -> None:
     """Print the commands that release, or what stands against it."""
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "version"
+    ]
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
     def git(*arguments: str) -> str:
@@ -72,7 +84,9 @@ def main() -> None:
         said.append("git: commit or remove what is not committed")
     if said:
         sys.exit("\n".join(said))
-    print(f'When CI is green:\n\n  git tag --annotate v{version} --message "{version}"\n  git push origin v{version}')
+    print(
+        f'When CI is green:\n\n  git tag --annotate v{version} --message "{version}"\n  git push origin v{version}'
+    )
 
 
 if __name__ == "__main__":

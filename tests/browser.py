@@ -14,7 +14,12 @@ from websockets.sync.client import ClientConnection, connect
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 MISSING = "chromium is not on PATH; `apt-get install --no-install-recommends chromium` brings it"
-QUIET = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+QUIET = [
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 class Tab:
@@ -48,7 +53,9 @@ class Tab:
 
     def run(self, script: str) -> Any:
         """Return what an expression of JavaScript comes to; a promise is awaited."""
-        done = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        done = self.call(
+            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
+        )
         assert "exceptionDetails" not in done, done
         return done["result"].get("value")
 
@@ -69,13 +76,23 @@ def browser(profile: Path, *options: str) -> Iterator[Tab]:
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         sys.exit(MISSING)
-    command = [program, "--headless=new", "--no-sandbox", "--remote-debugging-port=0", f"--user-data-dir={profile}"]
-    with subprocess.Popen([*command, *QUIET, *options], stderr=subprocess.PIPE, text=True) as process:
+    command = [
+        program,
+        "--headless=new",
+        "--no-sandbox",
+        "--remote-debugging-port=0",
+        f"--user-data-dir={profile}",
+    ]
+    with subprocess.Popen(
+        [*command, *QUIET, *options], stderr=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stderr
             told = (line.partition("DevTools listening on ws://")[2] for line in process.stderr)
             address = next(filter(None, told)).partition("/")[0]
-            with urlopen(Request(f"http://{address}/json/new?about:blank", method="PUT"), timeout=60) as answer:
+            with urlopen(
+                Request(f"http://{address}/json/new?about:blank", method="PUT"), timeout=60
+            ) as answer:
                 url = json.load(answer)["webSocketDebuggerUrl"]
             with connect(url, max_size=None) as socket:
                 yield Tab(socket)

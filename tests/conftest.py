@@ -18,7 +18,9 @@ QUESTIONS: dict[str, dict[str, Any]] = {
     for name, question in yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8")).items()
     if not name.startswith("_")
 }
-NOT_OURS = shutil.ignore_patterns("__pycache__", ".venv", ".dev", ".*_cache", ".coverage*", "uv.lock")
+NOT_OURS = shutil.ignore_patterns(
+    "__pycache__", ".venv", ".dev", ".*_cache", ".coverage*", "uv.lock"
+)
 Answers = dict[str, Any]
 Render = Callable[..., Path]
 
@@ -28,7 +30,11 @@ def values(name: str) -> list[Any]:
     choices = QUESTIONS[name]["choices"]
     offered = list(choices.values() if isinstance(choices, dict) else choices)
     if QUESTIONS[name].get("multiselect"):
-        return [list(chosen) for size in range(len(offered) + 1) for chosen in itertools.combinations(offered, size)]
+        return [
+            list(chosen)
+            for size in range(len(offered) + 1)
+            for chosen in itertools.combinations(offered, size)
+        ]
     return offered
 
 
@@ -46,7 +52,9 @@ def all_answers() -> Iterator[Answers]:
 
 def pairs(answers: Answers) -> set[tuple[tuple[str, str], ...]]:
     """Return all pairs of answers in a set of them."""
-    return set(itertools.combinations(sorted((name, str(answer)) for name, answer in answers.items()), 2))
+    return set(
+        itertools.combinations(sorted((name, str(answer)) for name, answer in answers.items()), 2)
+    )
 
 
 def covering() -> list[Answers]:
@@ -72,7 +80,9 @@ def wait_until(condition: Callable[[], Any], timeout: float = 60) -> Any:
 
 def name_of(answers: Answers) -> str:
     """Return a readable name for a set of answers."""
-    return "-".join("+".join(a) or "nothing" if isinstance(a, list) else str(a) for a in answers.values())
+    return "-".join(
+        "+".join(a) or "nothing" if isinstance(a, list) else str(a) for a in answers.values()
+    )
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +101,9 @@ def render(snapshot: Path, tmp_path: Path) -> Render:
     def run(folder: Path | None = None, **answers: Any) -> Path:
         target = folder or tmp_path / "service"
         with pytest.MonkeyPatch.context() as environment:
-            environment.setenv("PATH", os.devnull)  # Copier asks git about each file, where there is one
+            environment.setenv(
+                "PATH", os.devnull
+            )  # Copier asks git about each file, where there is one
             copier.run_copy(str(snapshot), target, data=answers, defaults=True, quiet=True)
         return target
 

@@ -11,14 +11,20 @@ from pathlib import Path
 from tests.conftest import NOT_OURS, ROOT
 
 PARTS = ("copier.yml", "cookiecutter.json", "hooks", "template", "{{ cookiecutter.__folder }}")
-SOMEBODY = {f"GIT_{who}_{what}": "a@b.example" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+SOMEBODY = {
+    f"GIT_{who}_{what}": "a@b.example"
+    for who in ("AUTHOR", "COMMITTER")
+    for what in ("NAME", "EMAIL")
+}
 Done = subprocess.CompletedProcess[str]
 
 
 def run(folder: Path, *command: str, **environment: str) -> Done:
     """Run a command in a folder as a shell would."""
     env = os.environ | SOMEBODY | {"PWD": str(folder)} | environment
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, encoding="utf-8", check=False)
+    return subprocess.run(
+        command, cwd=folder, env=env, capture_output=True, encoding="utf-8", check=False
+    )
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -67,8 +73,12 @@ def tree(folder: Path) -> dict[str, tuple[bytes, bool]]:
 NOW, BEFORE, NEXT = "v1.1.0", "v1.0.0", "v2.0.0"
 CHANGED = {  # in the version before: the text of now, and what stood there
     "CHANGELOG.md": [("- The service begins.", "- The service is new.")],
-    "Makefile": [("format: ## Format, and mend what can be mended\n\t@$(PYTHON) -m dev format\n", "")],
-    "README.md": [("is five lines in `src/utils/errors.py`", "is some lines in `src/utils/errors.py`")],
+    "Makefile": [
+        ("format: ## Format, and mend what can be mended\n\t@$(PYTHON) -m dev format\n", "")
+    ],
+    "README.md": [
+        ("is five lines in `src/utils/errors.py`", "is some lines in `src/utils/errors.py`")
+    ],
     ".env.example": [("SHUTDOWN_TIMEOUT=10\n", "")],
     "pyproject.toml": [('"orjson>=3.13",', '"orjson>=3.12",\n    "python-multipart>=0.0.20",')],
     "src/config.py": [("    shutdown_timeout: PositiveInt = 10  # seconds\n", "")],
@@ -104,7 +114,9 @@ def go_on(repository: Path) -> None:
     change(repository / "template", "README.md", "## Layout\n", readme)
     old, new = (repository / "template" / path for path in MOVED)
     old.rename(new)
-    change(repository / "template", MOVED[1], "checked before anything else happens", "checked first")
+    change(
+        repository / "template", MOVED[1], "checked before anything else happens", "checked first"
+    )
 
 
 def releases(repository: Path) -> dict[str, str]:

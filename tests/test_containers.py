@@ -22,8 +22,12 @@ from tests.conftest import Answers, Render, values, wait_until
 from tests.test_rendered_service import ENVIRONMENT, free_port, make
 
 LIMIT = 120_000_000  # bytes that an image may add to its base
-STORES: dict[str, Answers] = {"-".join(stores) or "nothing": {"stores": stores} for stores in values("stores")[:-1]}
-PYTHONS = values("python_version")[:-1]  # the last one is the default, which everything else here runs on
+STORES: dict[str, Answers] = {
+    "-".join(stores) or "nothing": {"stores": stores} for stores in values("stores")[:-1]
+}
+PYTHONS = values("python_version")[
+    :-1
+]  # the last one is the default, which everything else here runs on
 BODY = {
     "checking_account": "none",
     "duration_months": 24,
@@ -53,7 +57,12 @@ class Containers:
     def docker(self, *arguments: str, check: bool = True) -> str:
         """Run docker and return what it says."""
         done = subprocess.run(
-            ["docker", *arguments], cwd=self.folder, env=ENVIRONMENT, capture_output=True, text=True, check=False
+            ["docker", *arguments],
+            cwd=self.folder,
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert not check or done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         return done.stdout
@@ -78,12 +87,16 @@ class Containers:
         found = [r for r in self.records() if r["correlation_id"] == correlation_id]
         return sorted(found, key=lambda record: order.index(record["level"]))
 
-    def request(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, str, dict[str, Any]]:
+    def request(
+        self, method: str, path: str, body: object = None, **headers: str
+    ) -> tuple[int, str, dict[str, Any]]:
         """Send a request; return status, correlation id and body."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         with contextlib.closing(connection):
             sent = {name.replace("_", "-"): value for name, value in headers.items()}
-            connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"} | sent)
+            connection.request(
+                method, path, json.dumps(body), {"Content-Type": "application/json"} | sent
+            )
             response = connection.getresponse()
             return response.status, response.headers["X-Request-ID"], json.loads(response.read())
 
@@ -115,7 +128,9 @@ class Containers:
         )
         assert done.returncode != 0
         noise = ("make: ", "installing dependencies ")
-        return "".join(line for line in done.stderr.splitlines(keepends=True) if not line.startswith(noise))
+        return "".join(
+            line for line in done.stderr.splitlines(keepends=True) if not line.startswith(noise)
+        )
 
 
 Start = Callable[..., Containers]
@@ -129,7 +144,9 @@ def start(render: Render) -> Iterator[Start]:
     def run(**answers: Any) -> Containers:
         slug, port = f"airtight-{secrets.token_hex(4)}", free_port()
         containers = Containers(render(project_slug=slug, **answers), slug, port)
-        (containers.folder / ".env").write_text(f"# mine\nPORT={port}\nFORWARDED_ALLOW_IPS=*", encoding="utf-8")
+        (containers.folder / ".env").write_text(
+            f"# mine\nPORT={port}\nFORWARDED_ALLOW_IPS=*", encoding="utf-8"
+        )
         started.append(containers)
         return containers
 
@@ -143,7 +160,9 @@ def start(render: Render) -> Iterator[Start]:
             capture_output=True,
             check=True,
         )
-        containers.docker("image", "rm", "--force", containers.slug, f"{containers.slug}-tests", check=False)
+        containers.docker(
+            "image", "rm", "--force", containers.slug, f"{containers.slug}-tests", check=False
+        )
 
 
 def test_first_turn_in_containers(start: Start) -> None:
@@ -164,7 +183,10 @@ def test_first_turn_in_containers(start: Start) -> None:
     assert (stored["message"], stored["decision_id"]) == ("decision stored", decision["id"])
     assert (told["logger"], told["client"]) == ("access", "203.0.113.9")
 
-    for store, error in {"redis": "RedisConnectionError", "postgres": "PostgresConnectionError"}.items():
+    for store, error in {
+        "redis": "RedisConnectionError",
+        "postgres": "PostgresConnectionError",
+    }.items():
         check_outage(it, store, error)
     check_stop_under_load(it)
 
@@ -173,7 +195,12 @@ def test_first_turn_in_containers(start: Start) -> None:
     check_tests_on_these_stores(it)
     check_suite(it)
     make(it.folder, "down")
-    assert it.docker("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={it.slug}") == ""
+    assert (
+        it.docker(
+            "ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={it.slug}"
+        )
+        == ""
+    )
     check_lost_password_and_down_all(it)
 
 
@@ -181,8 +208,13 @@ def check_what_was_written(it: Containers) -> None:
     """`make up` has made up passwords, which only the owner reads, and a lock file; what stood in `.env` still does."""
     file = it.folder / ".env"
     written = file.read_text(encoding="utf-8")
-    assert written.startswith(f"# mine\nPORT={it.port}\nFORWARDED_ALLOW_IPS=*\nDATABASE_TIMEOUT=10\n")
-    assert len(set(re.findall(r"^(?:POSTGRES|REDIS)_PASSWORD=([\w-]{32})$", written, re.MULTILINE))) == 2
+    assert written.startswith(
+        f"# mine\nPORT={it.port}\nFORWARDED_ALLOW_IPS=*\nDATABASE_TIMEOUT=10\n"
+    )
+    assert (
+        len(set(re.findall(r"^(?:POSTGRES|REDIS)_PASSWORD=([\w-]{32})$", written, re.MULTILINE)))
+        == 2
+    )
     assert file.stat().st_mode & 0o777 == 0o600
     assert (it.folder / "uv.lock").exists()
 
@@ -191,14 +223,26 @@ def check_image(it: Containers) -> None:
     """The image adds little to its base, runs as nobody in particular, and holds no tool, cache or secret."""
     dockerfile = (it.folder / "Dockerfile").read_text(encoding="utf-8")
     (base,) = re.findall(r"^FROM (\S+) AS base$", dockerfile, re.MULTILINE)
-    size, base_size = (int(it.docker("image", "inspect", "--format", "{{.Size}}", name)) for name in (it.slug, base))
+    size, base_size = (
+        int(it.docker("image", "inspect", "--format", "{{.Size}}", name))
+        for name in (it.slug, base)
+    )
     assert size - base_size < LIMIT
     config = json.loads(it.docker("image", "inspect", "--format", "{{json .Config}}", it.slug))
     assert (config["User"], config["Cmd"]) == ("10001:10001", ["python", "-m", "src.main"])
     assert config["Labels"]["org.opencontainers.image.title"] == it.slug
-    held = it.compose("exec", "--no-TTY", "service", "sh", "-c", "ls -A /app /app/.venv/bin; command -v uv gcc; true")
+    held = it.compose(
+        "exec",
+        "--no-TTY",
+        "service",
+        "sh",
+        "-c",
+        "ls -A /app /app/.venv/bin; command -v uv gcc; true",
+    )
     assert set(held.split()) >= {"src", "migrations", "pyproject.toml", "uvicorn"}
-    assert not {".env", "uv", "tests", "dev", "pytest", "ruff", "uv.lock"} & {Path(path).name for path in held.split()}
+    assert not {".env", "uv", "tests", "dev", "pytest", "ruff", "uv.lock"} & {
+        Path(path).name for path in held.split()
+    }
     password = re.findall(r"PASSWORD=(.+)", (it.folder / ".env").read_text(encoding="utf-8"))[0]
     assert password not in it.docker("history", "--no-trunc", it.slug) + json.dumps(config)
 
@@ -207,15 +251,26 @@ def check_hardening(it: Containers) -> None:
     """No container may write to its image, gain rights, take all memory, or be reached from other machines."""
     for service in ("service", "postgres", "redis", "migrate"):
         host = it.inspect(service, ".HostConfig")
-        assert (host["ReadonlyRootfs"], host["CapDrop"], host["Privileged"]) == (True, ["ALL"], False)
+        assert (host["ReadonlyRootfs"], host["CapDrop"], host["Privileged"]) == (
+            True,
+            ["ALL"],
+            False,
+        )
         assert host["SecurityOpt"] == ["no-new-privileges:true"]
         assert host["Memory"] > 0
         assert host["LogConfig"]["Config"]["max-size"] == "10m"
         published = (it.inspect(service, ".NetworkSettings.Ports") or {}).values()
-        assert {binding["HostIp"] for bindings in published for binding in bindings or []} <= {"127.0.0.1"}
+        assert {binding["HostIp"] for bindings in published for binding in bindings or []} <= {
+            "127.0.0.1"
+        }
     it.compose("exec", "--no-TTY", "postgres", "touch", "/run/postgresql/own")
     processes = it.compose(
-        "exec", "--no-TTY", "service", "sh", "-c", "cat /proc/[0-9]*/status | grep -E '^(Uid|CapEff)'"
+        "exec",
+        "--no-TTY",
+        "service",
+        "sh",
+        "-c",
+        "cat /proc/[0-9]*/status | grep -E '^(Uid|CapEff)'",
     )
     assert set(re.findall(r"Uid:\s+(\d+)", processes)) == {"10001"}
     assert set(re.findall(r"CapEff:\s+(\w+)", processes)) == {"0" * 16}
@@ -227,7 +282,10 @@ def check_outage(it: Containers, store: str, error: str) -> None:
     it.compose("kill", store)
     status, correlation_id, _ = it.decide()
     assert status == 503
-    assert [(r["level"], r.get("error")) for r in it.of(correlation_id)] == [("ERROR", error), ("INFO", None)]
+    assert [(r["level"], r.get("error")) for r in it.of(correlation_id)] == [
+        ("ERROR", error),
+        ("INFO", None),
+    ]
     assert not it.healthy()
     it.compose("start", store)
     wait_until(lambda: it.inspect(store, ".State.Health.Status") == "healthy")
@@ -249,7 +307,9 @@ def locked_table(it: Containers) -> Iterator[Callable[[], None]]:
     """Hold back every statement on the decisions, until the function that is given is called."""
     command = ["docker", "compose", *psql()]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=it.folder, env=ENVIRONMENT, stdin=pipe, stdout=pipe, text=True) as session:
+    with subprocess.Popen(
+        command, cwd=it.folder, env=ENVIRONMENT, stdin=pipe, stdout=pipe, text=True
+    ) as session:
         assert session.stdin is not None
         assert session.stdout is not None
         session.stdin.write("BEGIN; LOCK TABLE decisions; SELECT 'locked';\n")
@@ -282,24 +342,37 @@ def check_stop_under_load(it: Containers) -> None:
     assert it.inspect("service", ".State.ExitCode") == 0
     records = it.records()
     assert (
-        sorted(r["correlation_id"] for r in records if r["logger"] == "access" and r["path"] == "/decisions")[-8:]
+        sorted(
+            r["correlation_id"]
+            for r in records
+            if r["logger"] == "access" and r["path"] == "/decisions"
+        )[-8:]
         == ids
     )
-    assert sum(r["message"] == "decision stored" and r["correlation_id"] in ids for r in records) == len(ids)
+    assert sum(
+        r["message"] == "decision stored" and r["correlation_id"] in ids for r in records
+    ) == len(ids)
     assert records[-1]["message"].startswith("Finished server process")
 
 
 def check_tests_on_these_stores(it: Containers) -> None:
     """The service's own tests run from outside on the stores in containers, and leave nothing there."""
-    secrets_ = dict(re.findall(r"(\w+)_PASSWORD=(.+)", (it.folder / ".env").read_text(encoding="utf-8")))
-    postgres, redis = it.compose("port", "postgres", "5432").strip(), it.compose("port", "redis", "6379").strip()
+    secrets_ = dict(
+        re.findall(r"(\w+)_PASSWORD=(.+)", (it.folder / ".env").read_text(encoding="utf-8"))
+    )
+    postgres, redis = (
+        it.compose("port", "postgres", "5432").strip(),
+        it.compose("port", "redis", "6379").strip(),
+    )
     urls = {
         "DATABASE_URL": f"postgresql://app:{secrets_['POSTGRES']}@{postgres}/app",
         "REDIS_URL": f"redis://:{secrets_['REDIS']}@{redis}/0",
     }
     python = it.folder / ".venv" / "bin" / "python"
     command = [str(python), "-m", "dev", "test", "-q", "-n0", "tests/integration/test_decisions.py"]
-    done = subprocess.run(command, cwd=it.folder, env=ENVIRONMENT | urls, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=it.folder, env=ENVIRONMENT | urls, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout[-3000:]
 
 
@@ -310,7 +383,9 @@ def check_lost_password_and_down_all(it: Containers) -> None:
     assert "put it back as POSTGRES_PASSWORD" in it.refused("up")
     assert not (it.folder / ".env").exists()
     assert it.refused("down-all") == "nothing was deleted\n"
-    assert {*it.docker(*volumes).split()} == {f"{it.slug}_{name}" for name in ("logs", "postgres", "redis")}
+    assert {*it.docker(*volumes).split()} == {
+        f"{it.slug}_{name}" for name in ("logs", "postgres", "redis")
+    }
     subprocess.run(
         ["make", f"PYTHON={sys.executable}", "down-all"],
         cwd=it.folder,
@@ -353,12 +428,16 @@ def check_log_for_loki(it: Containers) -> None:
     """With the profile `observability` each container has a file for its log that Alloy's user can read."""
     with (it.folder / ".env").open("a", encoding="utf-8") as file:
         file.write("\nCOMPOSE_PROFILES=observability\n")
-    it.compose("up", "--detach", "--wait", "service", "worker")  # what else it has cannot be pulled everywhere
+    it.compose(
+        "up", "--detach", "--wait", "service", "worker"
+    )  # what else it has cannot be pulled everywhere
     alloy = json.loads(it.compose("config", "--format", "json"))["services"]["alloy"]
-    (volume,) = (f"{it.slug}_{v['source']}:{v['target']}:ro" for v in alloy["volumes"] if v["type"] == "volume")
-    read = (
-        "import json, pathlib; print(json.dumps({f.name: f.read_text() for f in pathlib.Path('/logs').glob('*.json')}))"
+    (volume,) = (
+        f"{it.slug}_{v['source']}:{v['target']}:ro"
+        for v in alloy["volumes"]
+        if v["type"] == "volume"
     )
+    read = "import json, pathlib; print(json.dumps({f.name: f.read_text() for f in pathlib.Path('/logs').glob('*.json')}))"
     command = [
         "run",
         "--rm",
@@ -376,17 +455,26 @@ def check_log_for_loki(it: Containers) -> None:
         return dict(json.loads(it.docker(*command, read)))
 
     files = "service.json", f"{it.inspect('worker', '.Config.Hostname')}.json"
-    wait_until(lambda: all(f'"correlation_id":"{correlation_id}"' in text for text in logs().values()))
+    wait_until(
+        lambda: all(f'"correlation_id":"{correlation_id}"' in text for text in logs().values())
+    )
     assert sorted(logs()) == sorted(files)
 
 
 @pytest.mark.parametrize("observability", values("observability"), ids="+".join)
 @pytest.mark.parametrize(
-    ("example", "stores"), [("decisions", None), ("orders", None), ("none", []), ("none", ["redis"])]
+    ("example", "stores"),
+    [("decisions", None), ("orders", None), ("none", []), ("none", ["redis"])],
 )
-def test_containers_for_observability(render: Render, example: str, stores: Any, observability: list[str]) -> None:
+def test_containers_for_observability(
+    render: Render, example: str, stores: Any, observability: list[str]
+) -> None:
     """Whatever is chosen, Compose takes the file; what the profile adds is as hardened as the rest."""
-    folder = render(example=example, observability=observability, **({} if stores is None else {"stores": stores}))
+    folder = render(
+        example=example,
+        observability=observability,
+        **({} if stores is None else {"stores": stores}),
+    )
     passwords = {"POSTGRES_PASSWORD": "x", "REDIS_PASSWORD": "x"}
     services: dict[str, dict[str, Any]] = {}
     for profile in ("", "observability"):
@@ -404,8 +492,14 @@ def test_containers_for_observability(render: Render, example: str, stores: Any,
     assert services["observability"].keys() - services[""].keys() == added
     for name in added:
         one = services["observability"][name]
-        assert (one["read_only"], one["cap_drop"], one["security_opt"]) == (True, ["ALL"], ["no-new-privileges:true"])
-        mounted = [Path(volume["source"]) for volume in one.get("volumes", ()) if volume["type"] == "bind"]
+        assert (one["read_only"], one["cap_drop"], one["security_opt"]) == (
+            True,
+            ["ALL"],
+            ["no-new-privileges:true"],
+        )
+        mounted = [
+            Path(volume["source"]) for volume in one.get("volumes", ()) if volume["type"] == "bind"
+        ]
         assert [path for path in mounted if not path.exists() or folder not in path.parents] == []
     facts = [services[profile]["service"]["environment"].get("LOG_FILE") for profile in services]
     assert facts == (["", "/logs/service.json"] if added else [None, None])
@@ -418,7 +512,9 @@ def test_other_pythons_in_containers(start: Start, version: str) -> None:
     it = start(python_version=version)
     make(it.folder, "up")
     assert " 201 Created" in make(it.folder, "request")
-    assert it.compose("exec", "--no-TTY", "service", "python", "--version").startswith(f"Python {version}.")
+    assert it.compose("exec", "--no-TTY", "service", "python", "--version").startswith(
+        f"Python {version}."
+    )
     check_suite(it)
 
 
@@ -432,7 +528,9 @@ def test_what_is_missing_is_told_in_one_line(start: Start, tmp_path: Path) -> No
     """No lock file, a port that is taken, no engine, no docker, a wrong setting: one line that says so."""
     it = start(example="none", stores=[])
     command = ["docker", "compose", "build", "service"]
-    built = subprocess.run(command, cwd=it.folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    built = subprocess.run(
+        command, cwd=it.folder, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
     assert built.returncode != 0
     assert "To create a lockfile, run `uv lock`" in built.stdout + built.stderr
 
@@ -460,7 +558,9 @@ def check_rebuild(it: Containers) -> None:
     """After a change of the code an image is made in which nothing but the code is new."""
 
     def layers() -> list[str]:
-        shown: list[str] = json.loads(it.docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", it.slug))
+        shown: list[str] = json.loads(
+            it.docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", it.slug)
+        )
         return shown
 
     before = layers()

@@ -44,7 +44,9 @@ def cookiecutter(folder: Path, *arguments: str, **environment: str) -> Done:
 
 def words(answers: Answers) -> list[str]:
     """Return answers as one gives them to Cookiecutter."""
-    return [f"{k}={','.join(v) or 'none' if isinstance(v, list) else v}" for k, v in answers.items()]
+    return [
+        f"{k}={','.join(v) or 'none' if isinstance(v, list) else v}" for k, v in answers.items()
+    ]
 
 
 def data(answers: Answers) -> list[str]:
@@ -54,7 +56,9 @@ def data(answers: Answers) -> list[str]:
 
 def copied(folder: Path, template: str, answers: Answers, *options: str) -> Path:
     """Return what Copier renders."""
-    done = copier(folder, "copy", "--defaults", "--quiet", *data(answers), *options, template, "copied")
+    done = copier(
+        folder, "copy", "--defaults", "--quiet", *data(answers), *options, template, "copied"
+    )
     assert done.returncode == 0, done.stderr
     return folder / "copied"
 
@@ -69,10 +73,24 @@ def test_cookiecutter_json_is_generated() -> None:
     "answers",
     [
         {},
-        {"project_name": "Übung 2!", "python_version": "3.12", "ci": "gitlab", "error_format": "message"},
+        {
+            "project_name": "Übung 2!",
+            "python_version": "3.12",
+            "ci": "gitlab",
+            "error_format": "message",
+        },
         {"project_name": 'It\'s "quoted" \\ 🚀', "example": "none", "stores": ["postgres"]},
-        {"project_name": "--2 Fast", "project_description": "${X} %PATH% * | > : # '''", **SKELETON},
-        {"project_name": "!!!", "example": "none", "stores": ["redis"], "observability": ["prometheus", "sentry"]},
+        {
+            "project_name": "--2 Fast",
+            "project_description": "${X} %PATH% * | > : # '''",
+            **SKELETON,
+        },
+        {
+            "project_name": "!!!",
+            "example": "none",
+            "stores": ["redis"],
+            "observability": ["prometheus", "sentry"],
+        },
     ],
     ids=["defaults", "umlaut", "quotes", "signs", "no-letter"],
 )
@@ -110,7 +128,13 @@ def test_template_may_be_a_path_or_a_url(
     rc = f"abbreviations:\n  mine: git+file://{tmp_path}/gitea/{{0}}\n"
     (tmp_path / "rc").write_text(rc, encoding="utf-8")
     options = [f"--checkout={reference}" for reference in checkout]
-    command = ["--no-input", "--config-file=rc", *options, "--output-dir=out", template.format(door=tmp_path)]
+    command = [
+        "--no-input",
+        "--config-file=rc",
+        *options,
+        "--output-dir=out",
+        template.format(door=tmp_path),
+    ]
     done = cookiecutter(tmp_path, *command, *words(SKELETON))
     assert done.returncode == 0, done.stderr
     references = [f"--vcs-ref={reference}" for reference in checkout]
@@ -122,7 +146,9 @@ def test_update_works_afterwards(door: Path, tmp_path: Path) -> None:
     """What Cookiecutter began, `copier update` goes on with."""
     shutil.copytree(door / "airtight", tmp_path / "airtight")
     # A shell that does not tell where it is: the template is beside the new project.
-    done = cookiecutter(tmp_path, "--no-input", "./airtight", *words(SKELETON), PWD=str(tmp_path / "nowhere"))
+    done = cookiecutter(
+        tmp_path, "--no-input", "./airtight", *words(SKELETON), PWD=str(tmp_path / "nowhere")
+    )
     assert done.returncode == 0, done.stderr
     project = tmp_path / "my-service"
     commit(project, "Start")
@@ -147,7 +173,10 @@ def test_replay_renders_the_same_again(door: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("answer", "line"),
     [
-        ("project_slug=9lives", "Use lower-case letters, digits and dashes, a letter first, for example my-service."),
+        (
+            "project_slug=9lives",
+            "Use lower-case letters, digits and dashes, a letter first, for example my-service.",
+        ),
         ("project_slug=My/Service", "Use lower-case letters"),
         ("project_slug=", "Use lower-case letters"),
         ("project_name=a\nb", "Give a name of one line"),
@@ -155,7 +184,9 @@ def test_replay_renders_the_same_again(door: Path, tmp_path: Path) -> None:
         ("stores=redis", "An example uses both stores"),
     ],
 )
-def test_wrong_answer_is_refused_with_a_line_that_helps(door: Path, tmp_path: Path, answer: str, line: str) -> None:
+def test_wrong_answer_is_refused_with_a_line_that_helps(
+    door: Path, tmp_path: Path, answer: str, line: str
+) -> None:
     """What Copier's validators refuse ends with their line, and leaves no folder behind."""
     done = cookiecutter(tmp_path, "--no-input", str(door / "airtight"), answer)
     assert done.returncode != 0
@@ -195,7 +226,9 @@ def test_cruft_works(door: Path, tmp_path: Path) -> None:
     cruft = (sys.executable, "-m", "cruft")
     homes = {name: str(tmp_path / "home") for name in ("HOME", "USERPROFILE")}
     extra = json.dumps({k: v if isinstance(v, str) else "none" for k, v in SKELETON.items()})
-    create = run(tmp_path, *cruft, "create", "airtight", "--no-input", "--extra-context", extra, **homes)
+    create = run(
+        tmp_path, *cruft, "create", "airtight", "--no-input", "--extra-context", extra, **homes
+    )
     assert create.returncode == 0, create.stderr
     project = tmp_path / "my-service"
     answers = project / ".copier-answers.yml"
@@ -214,8 +247,12 @@ def test_cruft_works(door: Path, tmp_path: Path) -> None:
 def test_hook_needs_nothing_but_python() -> None:
     """It imports the standard library only, and Cookiecutter fills in one place of it, by its rules for text."""
     text = HOOK.read_text(encoding="utf-8")
-    modules = [node.names[0].name for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import)]
-    modules += [str(node.module) for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
+    modules = [
+        node.names[0].name for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import)
+    ]
+    modules += [
+        str(node.module) for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)
+    ]
     assert {module.split(".")[0] for module in modules} <= sys.stdlib_module_names
     assert re.findall(r"\{\{.*|\{%.*|\{#.*", text) == [text[text.index("{{") :].splitlines()[0]]
     assert text.count(CONTEXT) == 1
@@ -247,11 +284,15 @@ def tools(folder: Path, *names: str) -> str:
         (["pipx"], ["{bin}/pipx", "run", "copier"]),
     ],
 )
-def test_copier_is_found(bare_python: str, tmp_path: Path, installed: list[str], command: list[str]) -> None:
+def test_copier_is_found(
+    bare_python: str, tmp_path: Path, installed: list[str], command: list[str]
+) -> None:
     """Copier is taken from PATH, else from uvx, else from pipx; where this Python has it, from there."""
     path = tools(tmp_path, *installed)
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from hooks.post_gen_project import copier; print(copier())"
-    found = subprocess.run([bare_python, "-c", code], env={"PATH": path}, capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [bare_python, "-c", code], env={"PATH": path}, capture_output=True, text=True, check=True
+    )
     assert ast.literal_eval(found.stdout) == [part.format(bin=path) for part in command]
     assert hook.copier() == [sys.executable, "-m", "copier"]
 
@@ -261,12 +302,18 @@ def run_hook(python: str, folder: Path, template: Path, **environment: str) -> D
     project = folder / "my-service"
     project.mkdir()
     (project / hook.STUB).touch()
-    context = {"_several": {"stores": ["postgres", "redis"]}, "_template": str(template), "_output_dir": str(folder)}
+    context = {
+        "_several": {"stores": ["postgres", "redis"]},
+        "_template": str(template),
+        "_output_dir": str(folder),
+    }
     context |= {"example": "none", "stores": "none", "ci": "none"}
     text = HOOK.read_text(encoding="utf-8").replace(CONTEXT, json.dumps(json.dumps(context)))
     (folder / "hook.py").write_text(text, encoding="utf-8")
     command = [python, str(folder / "hook.py")]
-    return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=project, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="makes programs by symbolic links")
@@ -284,7 +331,9 @@ def test_uvx_fetches_copier(bare_python: str, door: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="makes programs by symbolic links")
-def test_without_copier_one_line_says_what_to_install(bare_python: str, door: Path, tmp_path: Path) -> None:
+def test_without_copier_one_line_says_what_to_install(
+    bare_python: str, door: Path, tmp_path: Path
+) -> None:
     """Where nothing can run Copier, nothing is rendered."""
     done = run_hook(bare_python, tmp_path, door / "airtight", PATH=tools(tmp_path))
     assert (done.returncode, done.stderr.splitlines()) == (1, [hook.MISSING])
@@ -297,13 +346,18 @@ def test_without_copier_one_line_says_what_to_install(bare_python: str, door: Pa
         ("gh:team/airtight", "gh:team/airtight"),
         ("https://github.com/team/airtight", "https://github.com/team/airtight"),
         ("https://gitea.example.com/team/airtight", "git+https://gitea.example.com/team/airtight"),
-        ("https://gitea.example.com/team/airtight.git", "https://gitea.example.com/team/airtight.git"),
+        (
+            "https://gitea.example.com/team/airtight.git",
+            "https://gitea.example.com/team/airtight.git",
+        ),
         ("git@example.com:team/airtight", "git@example.com:team/airtight"),
         ("me@example.com:airtight", "git+me@example.com:airtight"),
         ("ssh://git@example.com/airtight", "git+ssh://git@example.com/airtight"),
     ],
 )
-def test_url_is_said_in_words_that_copier_understands(tmp_path: Path, template: str, understood: str) -> None:
+def test_url_is_said_in_words_that_copier_understands(
+    tmp_path: Path, template: str, understood: str
+) -> None:
     """Copier takes an address for a repository only where it looks like one; `git+` tells it."""
     assert hook.source({"_template": template}, [tmp_path]) == (understood, tmp_path)
 
@@ -312,10 +366,15 @@ def test_url_is_said_in_words_that_copier_understands(tmp_path: Path, template: 
     ("context", "line"),
     [
         ({"_template": "https://example.com/airtight.zip"}, "A zip file has no history"),
-        ({"_template": "../elsewhere", "_repo_dir": "../elsewhere"}, "Cannot tell where ../elsewhere is"),
+        (
+            {"_template": "../elsewhere", "_repo_dir": "../elsewhere"},
+            "Cannot tell where ../elsewhere is",
+        ),
     ],
 )
-def test_template_without_address_is_refused(tmp_path: Path, context: dict[str, str], line: str) -> None:
+def test_template_without_address_is_refused(
+    tmp_path: Path, context: dict[str, str], line: str
+) -> None:
     """What could not be updated later is not rendered."""
     with pytest.raises(SystemExit, match=line):
         hook.source(context, [tmp_path])

@@ -32,7 +32,10 @@ OBSERVED: dict[str, Answers] = {
     "reserved-word": {"example": "none", "stores": ["redis"], "project_slug": "null"},
 }
 
-RULES, DASHBOARD = Path("deploy/observability/alerts.yml"), Path("deploy/observability/grafana/dashboards/service.json")
+RULES, DASHBOARD = (
+    Path("deploy/observability/alerts.yml"),
+    Path("deploy/observability/grafana/dashboards/service.json"),
+)
 GROUPING = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right) *\(([^)]*)\)")
 SELECTED = re.compile(r"([a-zA-Z_:][\w:]*)(?: *\{([^}]*)\})?(?![\w:]* *\()")
 WORDS = {"and", "or", "unless", "bool", "offset"}
@@ -41,14 +44,18 @@ OF_PROMETHEUS = {"up": {"instance", "job"}}
 
 def program(name: str) -> str:
     """Return the path of one of the programs of Prometheus and its Alertmanager."""
-    missing = f"{name} is not on PATH; `apt-get install prometheus prometheus-alertmanager` brings it"
+    missing = (
+        f"{name} is not on PATH; `apt-get install prometheus prometheus-alertmanager` brings it"
+    )
     return shutil.which(name) or pytest.fail(missing)
 
 
 def promtool(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run promtool where the rules are."""
     command = [program("promtool"), *arguments]
-    return subprocess.run(command, cwd=folder / "deploy/observability", capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=folder / "deploy/observability", capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.parametrize("answers", OBSERVED.values(), ids=OBSERVED)
@@ -58,7 +65,11 @@ def test_alerts_come_when_they_should(render: Render, answers: Answers) -> None:
     for command in (("check", "config", "prometheus.yml"), ("test", "rules", "alerts_test.yml")):
         done = promtool(folder, *command)
         assert (done.returncode, "SUCCESS" in done.stdout) == (0, True), done.stdout + done.stderr
-    subprocess.run([program("amtool"), "check-config", "alertmanager.yml"], cwd=folder / RULES.parent, check=True)
+    subprocess.run(
+        [program("amtool"), "check-config", "alertmanager.yml"],
+        cwd=folder / RULES.parent,
+        check=True,
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,7 +130,13 @@ def until(ready: Callable[[], Any]) -> Any:
 def running(folder: Path, *commands: list[str], **env: str) -> Iterator[None]:
     """Run processes until the end of the block."""
     started = [
-        subprocess.Popen(c, cwd=folder, env=os.environ | env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.Popen(
+            c,
+            cwd=folder,
+            env=os.environ | env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         for c in commands
     ]
     try:
@@ -132,7 +149,14 @@ def running(folder: Path, *commands: list[str], **env: str) -> Iterator[None]:
 
 def command_of(module: str, address: str) -> list[str]:
     """Return the command that serves an application of the rendered service."""
-    return [sys.executable, "-m", "uvicorn", f"src.{module}:app", "--port", address.rpartition(":")[2]]
+    return [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        f"src.{module}:app",
+        "--port",
+        address.rpartition(":")[2],
+    ]
 
 
 def expressions(folder: Path) -> Iterator[str]:
@@ -147,7 +171,9 @@ def expressions(folder: Path) -> Iterator[str]:
 def asked(expression: str) -> dict[str, set[str]]:
     """Return the names of numbers in an expression, each with the labels by which it is chosen or grouped."""
     text = re.sub(r'"(?:[^"\\]|\\.)*"', '""', expression)
-    groups = {label.strip() for labels in GROUPING.findall(text) for label in labels.split(",")} - {""}
+    groups = {label.strip() for labels in GROUPING.findall(text) for label in labels.split(",")} - {
+        ""
+    }
     text = re.sub(r"\[[^\]]*\]", "", GROUPING.sub("", text))
     found: dict[str, set[str]] = {}
     for name, chosen in SELECTED.findall(text):
@@ -163,7 +189,10 @@ def told(page: str) -> dict[str, set[str]]:
     return found
 
 
-NUMBERS: dict[str, Answers] = {"orders": {"example": "orders"}, "skeleton": {"example": "none", "stores": []}}
+NUMBERS: dict[str, Answers] = {
+    "orders": {"example": "orders"},
+    "skeleton": {"example": "none", "stores": []},
+}
 
 
 @pytest.mark.parametrize("answers", NUMBERS.values(), ids=NUMBERS)
@@ -176,7 +205,9 @@ def test_numbers_that_are_named_exist(render: Render, answers: Answers) -> None:
     env = {"REDIS_URL": "redis://127.0.0.1:1", "DATABASE_URL": "postgresql://127.0.0.1:1/x"}
     with running(folder, *commands, WORKER_METRICS_PORT=str(ports[1]), **env):
         urls = [f"http://127.0.0.1:{port}/metrics" for port in ports[: len(commands)]]
-        pages = [until(functools.partial(read, url)) for url in [*urls, urls[0]]]  # the last one has the first request
+        pages = [
+            until(functools.partial(read, url)) for url in [*urls, urls[0]]
+        ]  # the last one has the first request
     page = "".join(pages)
     there = told(page) | OF_PROMETHEUS
     questions = list(expressions(folder))
@@ -186,14 +217,26 @@ def test_numbers_that_are_named_exist(render: Render, answers: Answers) -> None:
         assert named, question
         for name, labels in named.items():
             assert labels <= there.get(name, set()), question
-    table = (folder / "README.md").read_text(encoding="utf-8").partition("| number | labels |")[2].partition("\n\n")[0]
+    table = (
+        (folder / "README.md")
+        .read_text(encoding="utf-8")
+        .partition("| number | labels |")[2]
+        .partition("\n\n")[0]
+    )
     rows = re.findall(r"(?m)^\| `(\w+)` \|([^|]*)\|", table)
     readme = {name: {*re.findall(r"`(\w+)`", labels)} for name, labels in rows}
-    ours = {name: labels for name, labels in told(page).items() if not name.startswith(("python_", "process_"))}
     ours = {
-        re.sub("_(bucket|count|sum)$", "", name): labels - {"instance", "job", "le"} for name, labels in ours.items()
+        name: labels
+        for name, labels in told(page).items()
+        if not name.startswith(("python_", "process_"))
     }
-    assert readme == {name: labels for name, labels in ours.items() if not name.endswith("_created")}
+    ours = {
+        re.sub("_(bucket|count|sum)$", "", name): labels - {"instance", "job", "le"}
+        for name, labels in ours.items()
+    }
+    assert readme == {
+        name: labels for name, labels in ours.items() if not name.endswith("_created")
+    }
 
 
 class Webhook(http.server.BaseHTTPRequestHandler):
@@ -254,8 +297,15 @@ def test_crash_under_load_becomes_an_alert(render: Render, tmp_path: Path) -> No
     configs = folder / "deploy/observability"
     with webhook() as (url, notified):
         for name, changes in {
-            "prometheus.yml": {"15s": "1s", "service:8000": service, "[] #": f"['{alertmanager}'] #"},
-            "alertmanager.yml": {"https://hooks.example.com/alerts": url, "/run/secrets/webhook_token": str(token)},
+            "prometheus.yml": {
+                "15s": "1s",
+                "service:8000": service,
+                "[] #": f"['{alertmanager}'] #",
+            },
+            "alertmanager.yml": {
+                "https://hooks.example.com/alerts": url,
+                "/run/secrets/webhook_token": str(token),
+            },
         }.items():
             text = (configs / name).read_text(encoding="utf-8")
             for right, here in changes.items():
@@ -263,7 +313,11 @@ def test_crash_under_load_becomes_an_alert(render: Render, tmp_path: Path) -> No
                 text = text.replace(right, here)
             (configs / name).write_text(text, encoding="utf-8")
         commands = [
-            [program("prometheus"), f"--config.file={configs}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"],
+            [
+                program("prometheus"),
+                f"--config.file={configs}/prometheus.yml",
+                f"--storage.tsdb.path={tmp_path}/data",
+            ],
             [program("prometheus-alertmanager"), f"--config.file={configs}/alertmanager.yml"],
         ]
         commands[0] += [f"--web.listen-address={prometheus}"]
@@ -298,8 +352,14 @@ def test_crash_under_load_becomes_an_alert(render: Render, tmp_path: Path) -> No
         "runbook": "README.md, CriticalError",
     }
     assert "| `CriticalError` |" in (folder / "README.md").read_text(encoding="utf-8")
-    assert (authorization, told["receiver"], told["status"]) == ("Bearer hunter2", "webhook", "firing")
-    assert [(a["labels"], a["annotations"]) for a in told["alerts"]] == [(alert["labels"], alert["annotations"])]
+    assert (authorization, told["receiver"], told["status"]) == (
+        "Bearer hunter2",
+        "webhook",
+        "firing",
+    )
+    assert [(a["labels"], a["annotations"]) for a in told["alerts"]] == [
+        (alert["labels"], alert["annotations"])
+    ]
 
 
 def firing(prometheus: str) -> dict[str, Any]:
@@ -338,7 +398,9 @@ def crash(url: str, text: str) -> None:
     ],
     ids=["least", "observed"],
 )
-def test_failures_appear_live_in_a_browser(render: Render, tmp_path: Path, answers: Answers) -> None:
+def test_failures_appear_live_in_a_browser(
+    render: Render, tmp_path: Path, answers: Answers
+) -> None:
     """A page that is open shows what fails, before and after a restart, and whatever it says is only text."""
     folder, port = render(**answers), free_port()
     evil = "<script>document.title='ran'</script><img src=//elsewhere.example onerror=document.title='ran'>"
@@ -358,7 +420,9 @@ def test_failures_appear_live_in_a_browser(render: Render, tmp_path: Path, answe
         with served(folder, port) as url:
             assert tab.until(live)
             crash(url, "again")
-            assert "GET /crash/at/again 500" in tab.until(f"document.querySelectorAll('li').length == 2 && {entry}")
+            assert "GET /crash/at/again 500" in tab.until(
+                f"document.querySelectorAll('li').length == 2 && {entry}"
+            )
             for number in range(110):
                 crash(url, f"number-{number}")
             assert tab.until(f"{entry}.includes('number-109')")
@@ -371,9 +435,16 @@ def test_failures_appear_live_in_a_browser(render: Render, tmp_path: Path, answe
             text = tab.run("document.body.innerText")
             assert "Reload the page to see new ones." in text
             assert "GET /crash/at/number-109 500" in text
-    asked = {request["request"]["url"].partition("?")[0] for request in tab.told("Network.requestWillBeSent")}
+    asked = {
+        request["request"]["url"].partition("?")[0]
+        for request in tab.told("Network.requestWillBeSent")
+    }
     assert asked - {"data:,"} == {f"{url}/debug/errors", f"{url}/debug/errors/live"}
-    complaints = [entry["entry"] for entry in tab.told("Log.entryAdded") if entry["entry"]["source"] != "network"]
+    complaints = [
+        entry["entry"]
+        for entry in tab.told("Log.entryAdded")
+        if entry["entry"]["source"] != "network"
+    ]
     assert complaints == []
 
 

@@ -12,13 +12,21 @@ import pytest
 from tests.conftest import ROOT, Render
 from tests.repositories import commit, git, take_template, tree
 
-RESERVED = {"con", "prn", "aux", "nul", *(f"{device}{number}" for device in ("com", "lpt") for number in range(10))}
+RESERVED = {
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{device}{number}" for device in ("com", "lpt") for number in range(10)),
+}
 
 
 def test_every_name_is_legal_everywhere(tmp_path: Path) -> None:
     """Windows can hold all files of this repository, which are also all that can be rendered."""
     take_template(tmp_path)
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, encoding="utf-8", check=False
+    )
     paths = {*tree(tmp_path), *tracked.stdout.split("\0")} - {""}
     assert "template/{{ _copier_conf.answers_file }}" in paths
     for path in paths:
@@ -37,7 +45,11 @@ def test_line_ends_stay_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     take_template(template)
     (template / ".gitattributes").write_bytes((ROOT / ".gitattributes").read_bytes())
     commit(template, "One", "v1.0.0")
-    settings = {"GIT_CONFIG_COUNT": "2", "GIT_CONFIG_KEY_0": "core.autocrlf", "GIT_CONFIG_VALUE_0": "true"}
+    settings = {
+        "GIT_CONFIG_COUNT": "2",
+        "GIT_CONFIG_KEY_0": "core.autocrlf",
+        "GIT_CONFIG_VALUE_0": "true",
+    }
     settings |= {"GIT_CONFIG_KEY_1": "core.eol", "GIT_CONFIG_VALUE_1": "crlf"}
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
@@ -60,21 +72,40 @@ def test_shell_is_needed_for_nothing_but_make(render: Render) -> None:
     for number in targets:
         recipe = [line for line in lines[number + 1 : number + 3] if line.startswith("\t")]
         assert len(recipe) == 1, lines[number]
-        assert re.fullmatch(r"\t@(\$\(PYTHON\) -(m dev [\w-]+|c .*)|docker [^|&;<>`$]+)", recipe[0]), recipe
+        assert re.fullmatch(
+            r"\t@(\$\(PYTHON\) -(m dev [\w-]+|c .*)|docker [^|&;<>`$]+)", recipe[0]
+        ), recipe
     assert [file for file in folder.rglob("*") if file.suffix in (".sh", ".bat")] == []
     code = {file: file.read_text(encoding="utf-8") for file in folder.rglob("*.py")}
     assert [
-        file for file, text in code.items() if re.search(r"shell=True|os\.system\(|os\.popen\(|/bin/sh", text)
+        file
+        for file, text in code.items()
+        if re.search(r"shell=True|os\.system\(|os\.popen\(|/bin/sh", text)
     ] == []
 
 
 @pytest.mark.parametrize("platform", ["windows", "macos"])
 def test_every_package_has_a_wheel(render: Render, platform: str) -> None:
     """Nobody needs a compiler to install the service with all its features."""
-    command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-header", "--group=dev", "pyproject.toml"]
+    command = [
+        sys.executable,
+        "-m",
+        "uv",
+        "pip",
+        "compile",
+        "--quiet",
+        "--no-header",
+        "--group=dev",
+        "pyproject.toml",
+    ]
     options = [f"--python-platform={platform}", "--python-version=3.14", "--only-binary=:all:"]
     done = subprocess.run(
-        [*command, *options], cwd=render(), env=os.environ, capture_output=True, encoding="utf-8", check=False
+        [*command, *options],
+        cwd=render(),
+        env=os.environ,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert re.search(r"^asyncpg==", done.stdout, re.MULTILINE)

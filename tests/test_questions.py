@@ -12,7 +12,16 @@ from tests.conftest import QUESTIONS, ROOT, Render
 
 def copy(target: Path, snapshot: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Render by the command that users type."""
-    command = [sys.executable, "-m", "copier", "copy", "--defaults", *arguments, str(snapshot), str(target)]
+    command = [
+        sys.executable,
+        "-m",
+        "copier",
+        "copy",
+        "--defaults",
+        *arguments,
+        str(snapshot),
+        str(target),
+    ]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -76,6 +85,8 @@ def test_render_needs_no_trust_and_runs_nothing(snapshot: Path, tmp_path: Path) 
     done = copy(tmp_path / "service", snapshot)
     assert (done.returncode, (tmp_path / "service" / "src" / "main.py").exists()) == (0, True)
     assert not re.search(
-        r"^_(tasks|migrations|jinja_extensions)", (ROOT / "copier.yml").read_text(encoding="utf-8"), re.MULTILINE
+        r"^_(tasks|migrations|jinja_extensions)",
+        (ROOT / "copier.yml").read_text(encoding="utf-8"),
+        re.MULTILINE,
     )
     assert f"cd {tmp_path / 'service'}" in done.stderr

@@ -31,18 +31,45 @@ def test_version_can_be_released(version: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("version", "text", "tags", "line"),
     [
-        ("0.1.0", changelog(unreleased="- New.\n"), [], "CHANGELOG.md: move what is under [Unreleased]"),
+        (
+            "0.1.0",
+            changelog(unreleased="- New.\n"),
+            [],
+            "CHANGELOG.md: move what is under [Unreleased]",
+        ),
         ("0.1.0", FIRST, [], "CHANGELOG.md: move what is under [Unreleased]"),
         ("0.2.0", changelog(), [], "CHANGELOG.md: [0.2.0] of pyproject.toml has no heading"),
-        ("0.2.0", changelog("## [0.2.0] - soon\n\n- New.\n"), [], "CHANGELOG.md: [0.2.0] of pyproject.toml has no"),
+        (
+            "0.2.0",
+            changelog("## [0.2.0] - soon\n\n- New.\n"),
+            [],
+            "CHANGELOG.md: [0.2.0] of pyproject.toml has no",
+        ),
         ("0.2.0", changelog("## [0.2.0] - 2026-02-01\n"), [], "or nothing under it"),
         ("0.1.0", changelog(), ["v0.1.0"], "pyproject.toml: 0.1.0 is released"),
-        ("0.3.0", changelog("## [0.3.0] - 2026-02-01\n\n- New.\n"), [], "0.3.0 is not the version after 0.1.0"),
-        ("0.1.1", changelog(f"## [0.1.1] - 2026-02-01\n\n{NOTES}"), [], "is a minor step, not a patch one"),
-        ("1.0.0", changelog("## [1.0.0] - 2026-02-01\n\n- New.\n"), [], "a major step needs ### Upgrade notes"),
+        (
+            "0.3.0",
+            changelog("## [0.3.0] - 2026-02-01\n\n- New.\n"),
+            [],
+            "0.3.0 is not the version after 0.1.0",
+        ),
+        (
+            "0.1.1",
+            changelog(f"## [0.1.1] - 2026-02-01\n\n{NOTES}"),
+            [],
+            "is a minor step, not a patch one",
+        ),
+        (
+            "1.0.0",
+            changelog("## [1.0.0] - 2026-02-01\n\n- New.\n"),
+            [],
+            "a major step needs ### Upgrade notes",
+        ),
     ],
 )
-def test_reason_against_a_release_is_one_line(version: str, text: str, tags: list[str], line: str) -> None:
+def test_reason_against_a_release_is_one_line(
+    version: str, text: str, tags: list[str], line: str
+) -> None:
     """Each mistake is told with what to change."""
     [said] = objections(version, text, tags)
     assert line in said
@@ -54,7 +81,11 @@ def test_from_one_on_only_a_major_step_may_need_work() -> None:
     assert objections("1.1.0", text, []) == [
         "pyproject.toml: what needs upgrade notes is a major step, not a minor one"
     ]
-    assert (step("1.9.9", "2.0.0"), step("1.9.9", "1.10.0"), step("1.9.9", "1.9.11")) == ("major", "minor", "")
+    assert (step("1.9.9", "2.0.0"), step("1.9.9", "1.10.0"), step("1.9.9", "1.9.11")) == (
+        "major",
+        "minor",
+        "",
+    )
 
 
 def test_changelog_of_today_has_its_form() -> None:

@@ -57,7 +57,9 @@ def test_matrix_covers_every_pair_of_answers() -> None:
 
 
 @pytest.mark.parametrize("answers", MATRIX, ids=name_of)
-def test_render_is_complete_clean_and_silent_about_the_rest(render: Render, answers: Answers) -> None:
+def test_render_is_complete_clean_and_silent_about_the_rest(
+    render: Render, answers: Answers
+) -> None:
     """A render parses, is formatted and lint-clean, and holds no trace of the template or of what was not chosen."""
     folder = render(**answers)
     files = texts(folder)
@@ -78,7 +80,12 @@ def test_render_is_complete_clean_and_silent_about_the_rest(render: Render, answ
     assert re.fullmatch(r"\d+ files already formatted\n", ruff(folder, "format", "--check"))
     assert ruff(folder, "check") == "All checks passed!\n"
 
-    chosen = {*answers["stores"], *answers["observability"], answers["example"], answers["error_format"]}
+    chosen = {
+        *answers["stores"],
+        *answers["observability"],
+        answers["example"],
+        answers["error_format"],
+    }
     for name, words in WORDS.items():
         for path, text in files.items():
             if name not in chosen and path != ".copier-answers.yml":
@@ -100,10 +107,16 @@ def test_make_help_names_every_target(render: Render, answers: Answers) -> None:
     folder = render(**answers)
     makefile = (folder / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z][\w-]*):", makefile, re.MULTILINE))
-    shown = subprocess.run(["make", "help"], cwd=folder, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        ["make", "help"], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout
     assert set(re.findall(r"^make ([\w-]+)", shown, re.MULTILINE)) == targets
     readme = (folder / "README.md").read_text(encoding="utf-8")
-    assert [t for t in targets - {"help"} if f"`make {t}`" not in readme or f"`python -m dev {t}`" not in readme] == []
+    assert [
+        t
+        for t in targets - {"help"}
+        if f"`make {t}`" not in readme or f"`python -m dev {t}`" not in readme
+    ] == []
     commands = re.findall(r"python -m dev ([\w-]+)", readme)
     assert set(commands) == targets - {"help"}
 
@@ -116,7 +129,9 @@ def test_readme_names_every_error_and_setting(render: Render, example: str) -> N
     classes = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
     readme = (folder / "README.md").read_text(encoding="utf-8")
     assert [name for name in classes - {"APIError"} if f"`{name}`" not in readme] == []
-    alerts = re.findall(r"- alert: (\w+)", (folder / "deploy/observability/alerts.yml").read_text(encoding="utf-8"))
+    alerts = re.findall(
+        r"- alert: (\w+)", (folder / "deploy/observability/alerts.yml").read_text(encoding="utf-8")
+    )
     assert [name for name in alerts if f"| `{name}` |" not in readme] == []
     assert len(alerts) > 3
     config = ast.parse((folder / "src/config.py").read_text(encoding="utf-8"))
@@ -126,11 +141,15 @@ def test_readme_names_every_error_and_setting(render: Render, example: str) -> N
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     ]
     example = (folder / ".env.example").read_text(encoding="utf-8")
-    assert [name for name in fields if not re.search(rf"^(# )?{name}=", example, re.MULTILINE)] == []
+    assert [
+        name for name in fields if not re.search(rf"^(# )?{name}=", example, re.MULTILINE)
+    ] == []
 
 
 LINE = st.text(
-    st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp", "Cf", "Cn", "Co", "Zs"), include_characters=" "),
+    st.characters(
+        exclude_categories=("Cc", "Cs", "Zl", "Zp", "Cf", "Cn", "Co", "Zs"), include_characters=" "
+    ),
     min_size=1,
     max_size=200,
 )
@@ -173,10 +192,18 @@ def test_hostile_answers_are_kept_as_they_are(render: Render, answer: str) -> No
 
 
 @given(answer=LINE.filter(lambda text: text.strip() and text.isprintable()))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_line_is_kept_as_it_is(render: Render, tmp_path_factory: pytest.TempPathFactory, answer: str) -> None:
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_any_line_is_kept_as_it_is(
+    render: Render, tmp_path_factory: pytest.TempPathFactory, answer: str
+) -> None:
     """Any printable line will do as a name and as a description."""
-    folder = render(tmp_path_factory.mktemp("hostile") / "service", project_name=answer, project_description=answer)
+    folder = render(
+        tmp_path_factory.mktemp("hostile") / "service",
+        project_name=answer,
+        project_description=answer,
+    )
     check_hostile(folder, answer)
 
 
@@ -185,7 +212,9 @@ def check_hostile(folder: Path, answer: str) -> None:
     data = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
     assert (data["tool"]["service"]["title"], data["project"]["description"]) == (answer, answer)
     assert re.fullmatch(r"[a-z]([a-z0-9-]*[a-z0-9])?", data["project"]["name"])
-    assert (folder / "README.md").read_text(encoding="utf-8").startswith(f"# {answer}\n\n{answer}\n")
+    assert (
+        (folder / "README.md").read_text(encoding="utf-8").startswith(f"# {answer}\n\n{answer}\n")
+    )
     saved = yaml.safe_load((folder / ".copier-answers.yml").read_text(encoding="utf-8"))
     assert (saved["project_name"], saved["project_description"]) == (answer, answer)
     for path in (".github/workflows/ci.yml", ".pre-commit-config.yaml"):
@@ -195,9 +224,16 @@ def check_hostile(folder: Path, answer: str) -> None:
 def test_size_of_the_service(render: Render, tmp_path: Path) -> None:
     """A person can read what is rendered."""
     sizes = {}
-    for example, observers in itertools.product(values("example"), (values("observability")[0], OBSERVERS)):
-        folder = render(tmp_path / f"{example}-{len(observers)}", example=example, observability=observers)
-        lines = [len(file.read_text(encoding="utf-8").splitlines()) for file in folder.glob("src/**/*.py")]
+    for example, observers in itertools.product(
+        values("example"), (values("observability")[0], OBSERVERS)
+    ):
+        folder = render(
+            tmp_path / f"{example}-{len(observers)}", example=example, observability=observers
+        )
+        lines = [
+            len(file.read_text(encoding="utf-8").splitlines())
+            for file in folder.glob("src/**/*.py")
+        ]
         sizes[example, len(observers)] = sum(lines)
     assert sizes["none", 0] < 1_000
     assert sizes["decisions", 0] < 1_200

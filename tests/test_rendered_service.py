@@ -33,7 +33,9 @@ ANCHORS: dict[str, Answers] = {
     "none-nothing": {"example": "none", "stores": [], "ci": "none", "observability": []},
 }
 ENVIRONMENT = {
-    name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "DATABASE_URL", "REDIS_URL")
+    name: value
+    for name, value in os.environ.items()
+    if name not in ("VIRTUAL_ENV", "DATABASE_URL", "REDIS_URL")
 }
 
 
@@ -42,7 +44,13 @@ def make(folder: Path, *targets: str, **environment: str) -> str:
     command = ["make", f"PYTHON={sys.executable}", *targets]
     env = ENVIRONMENT | environment
     done = subprocess.run(
-        command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        command,
+        cwd=folder,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:]
     return done.stdout
@@ -109,7 +117,9 @@ def served(folder: Path) -> Iterator[Served]:
     ],
     ids=["decisions-ctrl-c", "orders-sigterm"],
 )
-def test_first_turn(render: Render, example: str, fact: tuple[str, str], stop: signal.Signals) -> None:
+def test_first_turn(
+    render: Render, example: str, fact: tuple[str, str], stop: signal.Signals
+) -> None:
     """`make dev` serves: a good request is a 201, a bad one a 422 and a WARNING; stopping it leaves nothing."""
     folder = render(example=example)
     before = {process.pid for process in psutil.process_iter()}
@@ -127,7 +137,9 @@ def test_first_turn(render: Render, example: str, fact: tuple[str, str], stop: s
     assert len(re.findall(r"WARNING +errors: request is not valid", log)) == 1
     deadline = time.monotonic() + 10
     while left := [
-        p for p in psutil.process_iter(["cmdline"]) if p.pid not in before and str(folder) in str(p.info["cmdline"])
+        p
+        for p in psutil.process_iter(["cmdline"])
+        if p.pid not in before and str(folder) in str(p.info["cmdline"])
     ]:
         assert time.monotonic() < deadline, left
         time.sleep(0.1)
@@ -138,7 +150,13 @@ def test_answers_are_as_documented_whatever_is_sent(render: Render) -> None:
     folder = render()
     with served(folder) as service:
         schema = f"http://127.0.0.1:{service.port}/openapi.json"
-        limits = ("--checks=all", "--max-examples=25", "--seed=1", "--continue-on-failure", "--no-color")
+        limits = (
+            "--checks=all",
+            "--max-examples=25",
+            "--seed=1",
+            "--continue-on-failure",
+            "--no-color",
+        )
         fuzzer = [str(Path(sys.executable).with_name("schemathesis")), "run", schema, *limits]
         done = subprocess.run(fuzzer, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr
@@ -158,9 +176,13 @@ def test_tests_pass_on_a_bare_machine(render: Render, tmp_path: Path) -> None:
     real = Path(sys._base_executable)  # type: ignore[attr-defined]
     (bare / "python3").symlink_to(real)
     env = {"PATH": str(bare), "HOME": str(tmp_path), "UV_CACHE_DIR": uv_cache()} | {
-        name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_", "UV_"))
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(("PIP_", "SSL_", "UV_"))
     }
-    done = subprocess.run(["make", "test"], cwd=folder, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["make", "test"], cwd=folder, env=env, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert (folder / ".dev" / "uv").exists()
     assert (folder / ".dev" / "redis-server").exists()

@@ -54,7 +54,9 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> History:
 
     def get(release: str = "imagined") -> Path:
         if release not in made:
-            made[release] = make_history(tmp_path_factory.mktemp("history") / "airtight", RELEASES[release])
+            made[release] = make_history(
+                tmp_path_factory.mktemp("history") / "airtight", RELEASES[release]
+            )
         return made[release]
 
     return get
@@ -65,7 +67,9 @@ def fresh(template: Path, version: str, answers: Answers) -> Tree:
     name = json.dumps([str(template), version, answers])
     if name not in RENDERED:
         with tempfile.TemporaryDirectory() as folder:
-            copier_api.run_copy(str(template), folder, data=answers, defaults=True, quiet=True, vcs_ref=version)
+            copier_api.run_copy(
+                str(template), folder, data=answers, defaults=True, quiet=True, vcs_ref=version
+            )
             RENDERED[name] = tree(Path(folder))
     return dict(RENDERED[name])
 
@@ -182,16 +186,36 @@ class QuotaExceededError(APIError):
 
 class RequestTooLargeError('''
     change(project, "src/utils/errors.py", "class RequestTooLargeError(", error)
-    change(project, "src/main.py", "import error_handlers, health\n", "import error_handlers, health, quota\n")
+    change(
+        project,
+        "src/main.py",
+        "import error_handlers, health\n",
+        "import error_handlers, health, quota\n",
+    )
     router = "    app.include_router(health.router)\n"
     change(project, "src/main.py", router, f"{router}    app.include_router(quota.router)\n")
-    change(project, "src/config.py", "    cors_origins: list", '    region: str = "eu"\n    cors_origins: list')
-    change(project, ".env.example", "LOG_LEVEL=info", "LOG_LEVEL=debug\n# where customers are\nREGION=eu")
+    change(
+        project,
+        "src/config.py",
+        "    cors_origins: list",
+        '    region: str = "eu"\n    cors_origins: list',
+    )
+    change(
+        project,
+        ".env.example",
+        "LOG_LEVEL=info",
+        "LOG_LEVEL=debug\n# where customers are\nREGION=eu",
+    )
     dependencies = (project / "pyproject.toml").read_text(encoding="utf-8").splitlines()
     [first] = [line for line in dependencies if line.startswith('    "fastapi')]
     change(project, "pyproject.toml", f"{first}\n", f'{first}\n    "humanize>=4.9",\n')
     change(project, "README.md", "## Layout\n", "## On call\n\nAsk Ada, or Bob.\n\n## Layout\n")
-    change(project, "README.md", "Needs Python 3.11 or newer, and", "Needs Ada's token, Python 3.11 or newer, and")
+    change(
+        project,
+        "README.md",
+        "Needs Python 3.11 or newer, and",
+        "Needs Ada's token, Python 3.11 or newer, and",
+    )
     with (project / "Makefile").open("a", encoding="utf-8") as makefile:
         makefile.write("deploy: ## Bring it to our customers\n\t@$(PYTHON) -m dev lint\n")
     (project / ".pre-commit-config.yaml").unlink()
@@ -232,7 +256,9 @@ def test_update_without_edits_gives_a_fresh_render(
 
 @pytest.mark.parametrize("release", RELEASES)
 @pytest.mark.parametrize("answers", KINDS.values(), ids=KINDS)
-def test_update_keeps_what_the_user_has_made(history: History, tmp_path: Path, release: str, answers: Answers) -> None:
+def test_update_keeps_what_the_user_has_made(
+    history: History, tmp_path: Path, release: str, answers: Answers
+) -> None:
     """After a week of work, the updated tree is what the same work would have made of a fresh render."""
     template = history(release)
     project = start(template, tmp_path / "service", answers)
@@ -253,7 +279,12 @@ def test_collision_is_visible_and_loses_nothing(history: History, tmp_path: Path
     """Where both have changed the same lines, the file holds both, git knows it, and the user is told to look."""
     project = start(history("imagined"), tmp_path / "service", SKELETON)
     mine = {"README.md": "`src/utils/errors.py`, says Ada", "pyproject.toml": '"orjson==3.12.1",'}
-    change(project, "README.md", "is some lines in `src/utils/errors.py`", "is in `src/utils/errors.py`, says Ada")
+    change(
+        project,
+        "README.md",
+        "is some lines in `src/utils/errors.py`",
+        "is in `src/utils/errors.py`, says Ada",
+    )
     change(project, "pyproject.toml", '"orjson>=3.12",', '"orjson==3.12.1",')
     (project / ADDED).write_text('"""Rules of our own."""\n', encoding="utf-8")
     commit(project, "Edit")
@@ -264,10 +295,16 @@ def test_collision_is_visible_and_loses_nothing(history: History, tmp_path: Path
     assert collisions(project) == sorted([*mine, ADDED])
     for path, text in mine.items():
         both = (project / path).read_text(encoding="utf-8")
-        assert both.index("<<<<<<< before updating") < both.index(text) < both.index(">>>>>>> after updating")
+        assert (
+            both.index("<<<<<<< before updating")
+            < both.index(text)
+            < both.index(">>>>>>> after updating")
+        )
         assert CHANGED[path][0][0] in both
     assert "Rules of our own" in (project / ADDED).read_text(encoding="utf-8")
-    assert run(project, "git", "commit", "--all", "--message", "In a hurry").returncode == 0  # git lets one
+    assert (
+        run(project, "git", "commit", "--all", "--message", "In a hurry").returncode == 0
+    )  # git lets one
     assert "<<<<<<<" in git(project, "grep", "<<<<<<<")
 
 
@@ -286,12 +323,16 @@ def test_file_that_a_release_removes_is_shown_as_removed(history: History, tmp_p
 def test_example_that_was_deleted_by_hand_stays_deleted(history: History, tmp_path: Path) -> None:
     """An update does not bring back files that the user has deleted, nor lines."""
     project = start(history("imagined"), tmp_path / "service", {})
-    example = [path for path in project.rglob("*") if "decision" in path.name or path.name == "models"]
+    example = [
+        path for path in project.rglob("*") if "decision" in path.name or path.name == "models"
+    ]
     assert len(example) >= 6
     for path in example:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     lines = (project / "src" / "main.py").read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = "".join(line for line in lines if "decision" not in line.lower() and "Scorecard" not in line)
+    kept = "".join(
+        line for line in lines if "decision" not in line.lower() and "Scorecard" not in line
+    )
     (project / "src" / "main.py").write_text(kept, encoding="utf-8", newline="\n")
     commit(project, "Remove the example")
     assert (update(project).returncode, collisions(project)) == (0, [])
@@ -300,26 +341,49 @@ def test_example_that_was_deleted_by_hand_stays_deleted(history: History, tmp_pa
     assert (project / "src" / "main.py").read_text(encoding="utf-8") == main
 
 
-SWITCHES: dict[str, tuple[str, Answers, Answers]] = {  # the version to begin with, answers, other answers
-    "no-example": (NOW, {"ci": "gitlab"}, {"example": "none", "ci": "github", "python_version": "3.12"}),
+SWITCHES: dict[
+    str, tuple[str, Answers, Answers]
+] = {  # the version to begin with, answers, other answers
+    "no-example": (
+        NOW,
+        {"ci": "gitlab"},
+        {"example": "none", "ci": "github", "python_version": "3.12"},
+    ),
     "no-example-no-store": (BEFORE, {}, {"example": "none", "stores": []}),
     "example": (BEFORE, {"example": "none", "stores": ["redis"]}, {"example": "decisions"}),
-    "store-added": (NOW, {"example": "none", "stores": ["postgres"]}, {"stores": ["postgres", "redis"]}),
-    "store-dropped": (BEFORE, {"example": "none", "stores": ["postgres", "redis"]}, {"stores": ["redis"]}),
-    "error-format": (NOW, {}, {"error_format": "message", "project_name": "Two", "project_slug": "two"}),
+    "store-added": (
+        NOW,
+        {"example": "none", "stores": ["postgres"]},
+        {"stores": ["postgres", "redis"]},
+    ),
+    "store-dropped": (
+        BEFORE,
+        {"example": "none", "stores": ["postgres", "redis"]},
+        {"stores": ["redis"]},
+    ),
+    "error-format": (
+        NOW,
+        {},
+        {"error_format": "message", "project_name": "Two", "project_slug": "two"},
+    ),
     "observability": (BEFORE, {}, {"observability": ["opentelemetry", "sentry"]}),
 }
 
 
 @pytest.mark.parametrize("switch", SWITCHES.values(), ids=SWITCHES)
-def test_answer_can_be_changed(history: History, tmp_path: Path, switch: tuple[str, Answers, Answers]) -> None:
+def test_answer_can_be_changed(
+    history: History, tmp_path: Path, switch: tuple[str, Answers, Answers]
+) -> None:
     """With another answer the updated tree is a fresh render of it, be there a newer version or not."""
     version, answers, other = switch
     template = history("imagined")
     project = start(template, tmp_path / "service", answers, version)
     (project / "src" / "api" / "own.py").write_text('"""Mine."""\n', encoding="utf-8")
     commit(project, "Work")
-    data = [f"--data={name}={json.dumps(value) if isinstance(value, list) else value}" for name, value in other.items()]
+    data = [
+        f"--data={name}={json.dumps(value) if isinstance(value, list) else value}"
+        for name, value in other.items()
+    ]
     done = update(project, *data)
     assert (done.returncode, collisions(project)) == (0, []), done.stderr
     assert (project / "src" / "api" / "own.py").read_text(encoding="utf-8") == '"""Mine."""\n'
@@ -361,12 +425,19 @@ def test_update_after_update(longer: Path, tmp_path: Path) -> None:
     [
         ("dirty", "Destination repository is dirty; cannot continue. Please commit or stash"),
         ("no git", "Updating is only supported in git-tracked subprojects."),
-        ("newer", f"You are downgrading from {NOW[1:]} to {BEFORE[1:]}. Downgrades are not supported."),
+        (
+            "newer",
+            f"You are downgrading from {NOW[1:]} to {BEFORE[1:]}. Downgrades are not supported.",
+        ),
     ],
 )
-def test_update_is_refused_with_a_line_that_helps(history: History, tmp_path: Path, state: str, line: str) -> None:
+def test_update_is_refused_with_a_line_that_helps(
+    history: History, tmp_path: Path, state: str, line: str
+) -> None:
     """Where an update would risk something, nothing is touched."""
-    project = start(history("imagined"), tmp_path / "service", SKELETON, NOW if state == "newer" else BEFORE)
+    project = start(
+        history("imagined"), tmp_path / "service", SKELETON, NOW if state == "newer" else BEFORE
+    )
     if state == "dirty":
         change(project, "README.md", "## Layout", "## Rooms")
     if state == "no git":
@@ -382,7 +453,12 @@ def test_file_that_the_user_has_moved(history: History, tmp_path: Path) -> None:
     """It gets no update where it is; moved back for the update, it gets it and keeps the user's lines."""
     project = start(history("imagined"), tmp_path / "service", SKELETON)
     git(project, "mv", "src/utils/errors.py", "src/utils/failures.py")
-    change(project, "src/utils/failures.py", "class RequestTooLargeError", "MINE = 1\n\n\nclass RequestTooLargeError")
+    change(
+        project,
+        "src/utils/failures.py",
+        "class RequestTooLargeError",
+        "MINE = 1\n\n\nclass RequestTooLargeError",
+    )
     commit(project, "Move")
     moved = (project / "src/utils/failures.py").read_bytes()
     assert (update(project).returncode, collisions(project)) == (0, [])
@@ -408,11 +484,12 @@ def test_file_that_a_release_has_moved(longer: Path, tmp_path: Path) -> None:
     done = update(project)
     assert (done.returncode, collisions(project)) == (0, [new]), done.stderr
     text = (project / new).read_text(encoding="utf-8")
-    first = (
-        '"""The settings are checked before anything else happens."""\n=======\n"""The settings are checked first."""'
-    )
+    first = '"""The settings are checked before anything else happens."""\n=======\n"""The settings are checked first."""'
     assert f"<<<<<<< before updating\n{first}\n>>>>>>> after updating\n" in text
-    assert '<<<<<<< before updating\n        ("PORT", "mine"),\n=======\n>>>>>>> after updating\n' in text
+    assert (
+        '<<<<<<< before updating\n        ("PORT", "mine"),\n=======\n>>>>>>> after updating\n'
+        in text
+    )
     assert text.count("<<<<<<<") == 2
     assert not (project / old).exists()
 
@@ -439,7 +516,9 @@ def hosted(history: History, tmp_path: Path) -> Path:
 
 def job(project: Path) -> Done:
     """Run the commands of the workflow, as GitHub's runner does, until one fails."""
-    workflow = yaml.safe_load((project / ".github/workflows/update.yml").read_text(encoding="utf-8"))
+    workflow = yaml.safe_load(
+        (project / ".github/workflows/update.yml").read_text(encoding="utf-8")
+    )
     path = f"{project.parent / 'bin'}{os.pathsep}{os.environ['PATH']}"
     for step in workflow["jobs"]["update"]["steps"]:
         if "run" in step:
@@ -457,7 +536,9 @@ def test_job_opens_a_pull_request(hosted: Path, tmp_path: Path) -> None:
     assert calls[-1] == "pr create --fill --head template-update"
     origin = tmp_path / "origin.git"
     assert "Update from the template" in git(origin, "log", "--format=%s", "main..template-update")
-    assert git(origin, "show", f"template-update:{ADDED}") == (hosted / ADDED).read_text(encoding="utf-8")
+    assert git(origin, "show", f"template-update:{ADDED}") == (hosted / ADDED).read_text(
+        encoding="utf-8"
+    )
     assert "secret" not in git(origin, "ls-tree", "-r", "--name-only", "template-update")
     (tmp_path / "calls").unlink()
     assert job(hosted).returncode == 0
@@ -480,7 +561,9 @@ def test_job_runs_weekly_once_its_marks_are_removed(hosted: Path) -> None:
     """By default nothing runs that was not asked for; the comment says how to ask."""
     text = (hosted / ".github/workflows/update.yml").read_text(encoding="utf-8")
     weekly = text.replace("  # schedule:", "  schedule:").replace("  #   - cron:", "    - cron:")
-    on, weekly_on = (yaml.safe_load(one)[True] for one in (text, weekly))  # YAML takes `on` for a truth
+    on, weekly_on = (
+        yaml.safe_load(one)[True] for one in (text, weekly)
+    )  # YAML takes `on` for a truth
     assert on == {"workflow_dispatch": None}
     assert weekly_on == {"workflow_dispatch": None, "schedule": [{"cron": "23 5 * * 1"}]}
 
@@ -497,7 +580,9 @@ def test_copy_takes_the_newest_release(history: History, tmp_path: Path) -> None
     done = copier(tmp_path, "copy", "--defaults", str(template), "service")
     assert done.returncode == 0, done.stderr
     assert "cd service\n" in done.stderr
-    assert "_commit: v1.1.0\n" in (tmp_path / "service" / ".copier-answers.yml").read_text(encoding="utf-8")
+    assert "_commit: v1.1.0\n" in (tmp_path / "service" / ".copier-answers.yml").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_dirty_checkout_warns(tmp_path: Path) -> None:
@@ -508,11 +593,16 @@ def test_dirty_checkout_warns(tmp_path: Path) -> None:
     commit(template, "One", BEFORE)
     change(template / "template", "README.md", "## Layout", "## Rooms")
     copy = ("copy", "--defaults", "--quiet", "--data=example=none", "--data=stores=[]")
-    for options, warned, heading in (((), False, "## Layout\n"), (("--vcs-ref=HEAD",), True, "## Rooms\n")):
+    for options, warned, heading in (
+        ((), False, "## Layout\n"),
+        (("--vcs-ref=HEAD",), True, "## Rooms\n"),
+    ):
         done = copier(tmp_path, *copy, *options, str(template), f"service{len(options)}")
         assert done.returncode == 0, done.stderr
         assert ("Dirty template changes included automatically" in done.stderr) is warned
-        assert heading in (tmp_path / f"service{len(options)}" / "README.md").read_text(encoding="utf-8")
+        assert heading in (tmp_path / f"service{len(options)}" / "README.md").read_text(
+            encoding="utf-8"
+        )
 
 
 def test_releases_are_found_by_tag_or_by_the_changelog(tmp_path: Path) -> None:
@@ -525,5 +615,8 @@ def test_releases_are_found_by_tag_or_by_the_changelog(tmp_path: Path) -> None:
         commit(tmp_path, version or "Work", "v0.2.0" if version == "0.2.0" else "")
     found = releases(tmp_path)
     assert found["0.2.0"] == "v0.2.0"
-    contents = {version: git(tmp_path, "show", f"{reference}:content") for version, reference in found.items()}
+    contents = {
+        version: git(tmp_path, "show", f"{reference}:content")
+        for version, reference in found.items()
+    }
     assert contents == {"0.1.0": "0.1.0", "0.2.0": "0.2.0"}

@@ -12,7 +12,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 WINDOWS = sys.platform == "win32"
 PYTHON = ROOT / ".venv" / ("Scripts/python.exe" if WINDOWS else "bin/python")
-ELSEWHERE = ("VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON")  # would have uv work on another environment
+ELSEWHERE = (
+    "VIRTUAL_ENV",
+    "UV_PROJECT_ENVIRONMENT",
+    "UV_PYTHON",
+)  # would have uv work on another environment
 
 
 def uv() -> str:

@@ -52,14 +52,20 @@ def up() -> None:
         sys.exit(code)
     if _compose("up", "--detach", "--no-build", "--wait", "--wait-timeout", "120"):
         _compose("logs", "--tail", "5")
-        sys.exit("not all is healthy; the last lines of each log stand above, `docker compose logs` shows the rest")
+        sys.exit(
+            "not all is healthy; the last lines of each log stand above, `docker compose logs` shows the rest"
+        )
     # copier: if "postgres" in stores
-    print(f"PostgreSQL: {_ask('port', 'postgres', '5432')}, user and database app, password in .env")
+    print(
+        f"PostgreSQL: {_ask('port', 'postgres', '5432')}, user and database app, password in .env"
+    )
     # copier: endif
     # copier: if "redis" in stores
     print(f"Redis:      {_ask('port', 'redis', '6379')}, password in .env")
     # copier: endif
-    print(f"Service:    http://{_ask('port', 'service', '8000')} (/docs describes it; `make down` ends it)")
+    print(
+        f"Service:    http://{_ask('port', 'service', '8000')} (/docs describes it; `make down` ends it)"
+    )
 
 
 def down() -> None:
@@ -76,7 +82,11 @@ def down_all() -> None:
     """Stop and remove the containers, and what they have stored, if that is confirmed."""
     require_engine()
     _fill_in_passwords()
-    print("This deletes all that the stores in containers hold. Type yes to go on: ", end="", flush=True)
+    print(
+        "This deletes all that the stores in containers hold. Type yes to go on: ",
+        end="",
+        flush=True,
+    )
     if sys.stdin.readline().strip() != "yes":
         sys.exit("nothing was deleted")
     sys.exit(_compose("down", "--volumes"))
@@ -86,12 +96,16 @@ def down_all() -> None:
 def require_engine() -> None:
     """Make sure that Docker and Compose are there; ends the process with one line if not."""
     if not shutil.which(DOCKER):
-        sys.exit("there is no `docker` here: install Docker Engine or Docker Desktop, or use `make dev`")
+        sys.exit(
+            "there is no `docker` here: install Docker Engine or Docker Desktop, or use `make dev`"
+        )
     if _run("compose", "version").returncode:
         sys.exit("`docker compose` is missing: install the Compose plugin, version 2.24 or newer")
     asked = _run("ps", "--quiet")
     if asked.returncode:
-        sys.exit(f"no Docker engine answers: start it, or use `make dev` ({' '.join(asked.stderr.split())})")
+        sys.exit(
+            f"no Docker engine answers: start it, or use `make dev` ({' '.join(asked.stderr.split())})"
+        )
 
 
 def require_free_port() -> None:
@@ -101,7 +115,9 @@ def require_free_port() -> None:
         client.settimeout(1)
         taken = not client.connect_ex((host, int(port)))
     if taken and not _ask("port", "service", "8000").endswith(f":{port}"):
-        sys.exit(f"port {port} is taken: end what listens there, or put another one as PORT into .env")
+        sys.exit(
+            f"port {port} is taken: end what listens there, or put another one as PORT into .env"
+        )
 
 
 # copier: if stores
@@ -126,7 +142,11 @@ def make_up_passwords() -> None:
     ENV_FILE.touch(mode=0o600)
     ENV_FILE.chmod(0o600)
     before = ENV_FILE.read_text(encoding="utf-8")
-    lines = ["# made up for the containers' stores", *(f"{name}={value}" for name, value in made_up.items()), ""]
+    lines = [
+        "# made up for the containers' stores",
+        *(f"{name}={value}" for name, value in made_up.items()),
+        "",
+    ]
     with ENV_FILE.open("a", encoding="utf-8", newline="\n") as file:
         file.write("\n" * (before != "" and not before.endswith("\n")) + "\n".join(lines))
     os.environ |= made_up
@@ -151,7 +171,9 @@ def _ask(*arguments: str) -> str:
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([DOCKER, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [DOCKER, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
 
 
 COMMANDS = {"up": up, "down": down}

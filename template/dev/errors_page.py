@@ -29,8 +29,22 @@ from src.config import APP_METADATA
 
 LOCAL_CLIENTS = ("127.0.0.1", "::1")
 LOCAL_NAMES = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", re.I)
-FROM_AFAR = ("origin", "forwarded", "x-forwarded-for")  # another site's script, or somebody behind a proxy
-HEAD = ("timestamp", "level", "message", "error", "method", "path", "status", "correlation_id", "exception")
+FROM_AFAR = (
+    "origin",
+    "forwarded",
+    "x-forwarded-for",
+)  # another site's script, or somebody behind a proxy
+HEAD = (
+    "timestamp",
+    "level",
+    "message",
+    "error",
+    "method",
+    "path",
+    "status",
+    "correlation_id",
+    "exception",
+)
 PAGE = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
 
 
@@ -75,9 +89,18 @@ def remember(record: logging.LogRecord, fields: dict[str, Any]) -> None:
     scope, exc = served.get(), record.exc_info and record.exc_info[1]
     fields = (redact(request_fields(scope)) if scope else {}) | fields
     fields = {"error": type(exc).__qualname__ if exc else record.name} | fields
-    text = dict.fromkeys(HEAD, "") | {name: shown(fact) for name, fact in fields.items() if fact is not None}
-    trace, correlation_id = shown(fields.get("exception", ""), 17_000), fields["correlation_id"] or ""
-    link = f'<a href="?{urlencode({"id": correlation_id})}">{text["correlation_id"]}</a>' if correlation_id else "none"
+    text = dict.fromkeys(HEAD, "") | {
+        name: shown(fact) for name, fact in fields.items() if fact is not None
+    }
+    trace, correlation_id = (
+        shown(fields.get("exception", ""), 17_000),
+        fields["correlation_id"] or "",
+    )
+    link = (
+        f'<a href="?{urlencode({"id": correlation_id})}">{text["correlation_id"]}</a>'
+        if correlation_id
+        else "none"
+    )
     others = itertools.islice((name for name in text if name not in HEAD), 20)
     rows = "".join(f"<dt>{shown(name)}<dd>{text[name]}" for name in others)
     html = (
@@ -109,20 +132,26 @@ async def page(request: Request) -> HTMLResponse:
         entries = (html.replace("<details>", "<details open>", 1) for html in entries)
     query = urlencode({"id": wanted, "after": some[-1].number if some else 0}, errors="replace")
     values = {"title": APP_METADATA["title"], "id": wanted, "live": f"errors/live?{query}"}
-    text = Template(PAGE).substitute({name: shown(fact) for name, fact in values.items()}, failures="".join(entries))
+    text = Template(PAGE).substitute(
+        {name: shown(fact) for name, fact in values.items()}, failures="".join(entries)
+    )
     return HTMLResponse(text, headers=HEADERS)
 
 
 async def live(request: Request) -> StreamingResponse:
     """Send what comes after what the page has."""
     after = request.headers.get("last-event-id") or request.query_params.get("after", "")
-    events = news(int(after) if re.fullmatch(r"\d{1,20}", after) else 0, request.query_params.get("id", ""))
+    events = news(
+        int(after) if re.fullmatch(r"\d{1,20}", after) else 0, request.query_params.get("id", "")
+    )
     return StreamingResponse(events, headers=HEADERS, media_type="text/event-stream")
 
 
 async def news(after: int, wanted: str) -> AsyncIterator[str]:
     """Yield failures as events, until the server stops: it waits for open answers, and tells them nothing."""
-    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)  # uvicorn's, if a method of it is the handler
+    server = getattr(
+        signal.getsignal(signal.SIGTERM), "__self__", None
+    )  # uvicorn's, if a method of it is the handler
     yield "retry: 1000\n\n"
     while not getattr(server, "should_exit", False):
         for failure in found(wanted):

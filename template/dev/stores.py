@@ -54,11 +54,15 @@ def running(folder: Path | None = None) -> Iterator[dict[str, str]]:
         urls = {}
         # copier: if "postgres" in stores
         if not os.environ.get("DATABASE_URL"):
-            urls["DATABASE_URL"] = stack.enter_context(postgres.running(folder / "postgres", durable=durable))
+            urls["DATABASE_URL"] = stack.enter_context(
+                postgres.running(folder / "postgres", durable=durable)
+            )
         # copier: endif
         # copier: if "redis" in stores
         if not os.environ.get("REDIS_URL"):
-            urls["REDIS_URL"] = stack.enter_context(redis.running(folder / "redis", durable=durable))
+            urls["REDIS_URL"] = stack.enter_context(
+                redis.running(folder / "redis", durable=durable)
+            )
         # copier: endif
         yield urls
 

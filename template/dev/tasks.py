@@ -48,7 +48,12 @@ GOOD: Request = ("POST", "/decisions", APPLICATION)
 BAD: Request = ("POST", "/decisions", APPLICATION | {"amount": -1, "purpose": "yacht"})
 # copier: endif
 # copier: if example == "orders"
-ORDER = {"items": [{"name": "tea", "quantity": 2, "price": "3.50"}, {"name": "pot", "quantity": 1, "price": "19.90"}]}
+ORDER = {
+    "items": [
+        {"name": "tea", "quantity": 2, "price": "3.50"},
+        {"name": "pot", "quantity": 1, "price": "19.90"},
+    ]
+}
 GOOD: Request = ("POST", "/orders", ORDER)
 BAD: Request = ("POST", "/orders", {"items": [{"name": "tea", "quantity": 0, "price": "a lot"}]})
 # copier: endif
@@ -96,7 +101,9 @@ def _serve() -> None:
     print(f"Service:    http://{host}:{port} (/docs describes it; Ctrl-C ends it)", flush=True)
     if settings.environment == "development":
         print(f"Failures:   http://{host}:{port}/debug/errors", flush=True)
-    uvicorn.run("src.main:app", host=host, port=port, reload=True, reload_dirs=["src"], log_config=None)
+    uvicorn.run(
+        "src.main:app", host=host, port=port, reload=True, reload_dirs=["src"], log_config=None
+    )
 
 
 def test(*arguments: str) -> None:
@@ -121,7 +128,15 @@ def audit() -> None:
     for arguments in (
         ["export", "--quiet", "--no-dev", "--format", "cyclonedx1.5", "--output-file", "sbom.json"],
         ["export", "--quiet", "--no-dev", "--no-emit-project", "--output-file", listed],
-        ["tool", "run", "pip-audit>=2.10", "--requirement", listed, "--disable-pip", "--require-hashes"],
+        [
+            "tool",
+            "run",
+            "pip-audit>=2.10",
+            "--requirement",
+            listed,
+            "--disable-pip",
+            "--require-hashes",
+        ],
     ):
         if code := subprocess.run([uv, *arguments], check=False, cwd=ROOT).returncode:
             sys.exit(code)
@@ -156,15 +171,26 @@ def _send(method: str, path: str, body: object) -> None:
     try:
         response = httpx2.request(method, url, json=body, timeout=10)
     except httpx2.TransportError as exc:
-        sys.exit(f"nothing answers on {url} ({type(exc).__name__}); start the service with `make dev`")
-    print(f"{method} {url}\n{response.http_version} {response.status_code} {response.reason_phrase}")
+        sys.exit(
+            f"nothing answers on {url} ({type(exc).__name__}); start the service with `make dev`"
+        )
+    print(
+        f"{method} {url}\n{response.http_version} {response.status_code} {response.reason_phrase}"
+    )
     for name in ("content-type", "location", settings.request_id_header):
         if name in response.headers:
             print(f"{name.lower()}: {response.headers[name]}")
     print(f"\n{response.text}")
 
 
-COMMANDS = {"dev": dev, "test": test, "lint": lint, "format": fmt, "request": request, "bad-request": bad_request}
+COMMANDS = {
+    "dev": dev,
+    "test": test,
+    "lint": lint,
+    "format": fmt,
+    "request": request,
+    "bad-request": bad_request,
+}
 # copier: if "postgres" in stores
 COMMANDS["migrate"] = migrate
 # copier: endif

@@ -20,7 +20,9 @@ def running() -> Iterator[None]:
     """Run a worker beside the service, reloading."""
     with (
         offered_tax_office(),
-        _process("-m", "watchfiles", "--filter", "python", f'"{sys.executable}" -m src.worker', "src"),
+        _process(
+            "-m", "watchfiles", "--filter", "python", f'"{sys.executable}" -m src.worker', "src"
+        ),
     ):
         print("Worker:     one, beside the service", flush=True)
         yield
@@ -31,7 +33,9 @@ def run(*arguments: str) -> None:
     os.environ.setdefault("LOG_FORMAT", "console")
     with stores.running(stores.OWN) as urls, contextlib.suppress(KeyboardInterrupt):
         os.environ |= urls
-        subprocess.run([Path(sys.executable).with_name("alembic"), "upgrade", "head"], cwd=ROOT, check=True)
+        subprocess.run(
+            [Path(sys.executable).with_name("alembic"), "upgrade", "head"], cwd=ROOT, check=True
+        )
         with offered_tax_office(), _process("-m", "src.worker", *arguments) as process:
             if code := process.wait():
                 sys.exit(code)
@@ -47,9 +51,14 @@ def offered_tax_office() -> Iterator[None]:
     """Run a tax office unless the environment names one, and print receipts beside what it keeps."""
     with contextlib.ExitStack() as stack:
         if not os.environ.get("TAX_OFFICE_URL"):
-            os.environ["TAX_OFFICE_URL"] = stack.enter_context(tax_office(stores.OWN / "tax_office"))
+            os.environ["TAX_OFFICE_URL"] = stack.enter_context(
+                tax_office(stores.OWN / "tax_office")
+            )
             os.environ.setdefault("RECEIPTS_FOLDER", str(stores.OWN / "receipts"))
-            print(f"Tax office: {os.environ['TAX_OFFICE_URL']}, its own; receipts are in .dev/receipts/", flush=True)
+            print(
+                f"Tax office: {os.environ['TAX_OFFICE_URL']}, its own; receipts are in .dev/receipts/",
+                flush=True,
+            )
         yield
 
 
@@ -65,7 +74,9 @@ def tax_office(folder: Path) -> Iterator[str]:
     port = free_port()
     with _process("-m", "tests.tax_office", str(port), str(folder / "registered")) as process:
         if process.stdout is None or not process.stdout.readline():
-            sys.exit("the tax office did not start; set TAX_OFFICE_URL to one that you run yourself")
+            sys.exit(
+                "the tax office did not start; set TAX_OFFICE_URL to one that you run yourself"
+            )
         address.write_text(f"http://{LOOPBACK}:{port}", encoding="ascii")
         yield f"http://{LOOPBACK}:{port}"
 

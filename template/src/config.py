@@ -26,7 +26,9 @@ from src.airtight.tracebacks import invalid_values
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SERVICE_NAME = PYPROJECT["project"]["name"]
-APP_METADATA = PYPROJECT["tool"]["service"] | {key: PYPROJECT["project"][key] for key in ("description", "version")}
+APP_METADATA = PYPROJECT["tool"]["service"] | {
+    key: PYPROJECT["project"][key] for key in ("description", "version")
+}
 STARTUP_FAILURE = 3  # the exit code at which uvicorn's supervisor gives up instead of trying again
 Lower = BeforeValidator(lambda value: str(value).lower())
 
@@ -35,14 +37,18 @@ Lower = BeforeValidator(lambda value: str(value).lower())
 def no_placeholder(url: pydantic.Secret[pydantic.AnyUrl], info: pydantic.ValidationInfo) -> object:
     """Refuse, outside development, a password that everybody knows."""
     secret = str(url.get_secret_value())
-    if info.data.get("environment") == "production" and any(f":{word}@" in secret for word in PLACEHOLDERS):
+    if info.data.get("environment") == "production" and any(
+        f":{word}@" in secret for word in PLACEHOLDERS
+    ):
         raise ValueError("it holds a placeholder instead of a password")
     return url
 
 
 # copier: endif
 # copier: if "postgres" in stores
-PostgresUrl = Annotated[pydantic.Secret[pydantic.PostgresDsn], pydantic.AfterValidator(no_placeholder)]
+PostgresUrl = Annotated[
+    pydantic.Secret[pydantic.PostgresDsn], pydantic.AfterValidator(no_placeholder)
+]
 # copier: endif
 # copier: if "redis" in stores
 RedisUrl = Annotated[pydantic.Secret[pydantic.RedisDsn], pydantic.AfterValidator(no_placeholder)]
@@ -82,7 +88,9 @@ class Settings(BaseSettings):
     log_format: Annotated[Literal["console", "ecs", "json"], Lower] = "json"
     log_file: Annotated[Path | None, pydantic.AfterValidator(check_file)] = None
     # copier: if "postgres" in stores
-    database_url: PostgresUrl = pydantic.Secret(pydantic.PostgresDsn("postgresql://app:change-me@127.0.0.1:5432/app"))
+    database_url: PostgresUrl = pydantic.Secret(
+        pydantic.PostgresDsn("postgresql://app:change-me@127.0.0.1:5432/app")
+    )
     database_pool_size: PositiveInt = 10
     database_timeout: Seconds = 2
     # copier: endif
@@ -100,7 +108,9 @@ class Settings(BaseSettings):
     receipts_folder: Path = ROOT / "receipts"
     tax_office_url: pydantic.HttpUrl = pydantic.HttpUrl("http://127.0.0.1:8001")
     tax_office_timeout: Seconds = 5
-    emission_timeout: Seconds = 30  # of one that takes longer it is assumed that its process has died
+    emission_timeout: Seconds = (
+        30  # of one that takes longer it is assumed that its process has died
+    )
     max_attempts: PositiveInt = 10
     worker_concurrency: PositiveInt = 10
     # copier: endif
@@ -114,7 +124,9 @@ class Settings(BaseSettings):
     sentry_dsn: SentryDsn | None = None
     # copier: endif
     # copier: if "opentelemetry" in observability
-    otel_exporter_otlp_endpoint: pydantic.AnyHttpUrl | None = None  # of a collector, for OTLP over HTTP
+    otel_exporter_otlp_endpoint: pydantic.AnyHttpUrl | None = (
+        None  # of a collector, for OTLP over HTTP
+    )
     # copier: endif
     request_id_header: str = Field(default="X-Request-ID", pattern=r"^[A-Za-z0-9-]+$")
     cors_origins: list[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")]] = []
@@ -126,6 +138,8 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except (pydantic.ValidationError, SettingsError) as exc:
-        reasons = [": ".join([*map(str, e["loc"][:1]), e["msg"]]) for e in invalid_values(exc)] or [str(exc)]
+        reasons = [": ".join([*map(str, e["loc"][:1]), e["msg"]]) for e in invalid_values(exc)] or [
+            str(exc)
+        ]
     sys.stderr.write(f"wrong settings: {'; '.join(reasons)}\n")
     raise SystemExit(STARTUP_FAILURE)

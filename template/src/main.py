@@ -82,7 +82,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         state.readiness = readiness = await stack.enter_async_context(aclosing(Readiness()))
         # copier: if "postgres" in stores
         dsn = settings.database_url.get_secret_value()
-        state.postgres = PostgresConnector(dsn, settings.database_pool_size, settings.database_timeout)
+        state.postgres = PostgresConnector(
+            dsn, settings.database_pool_size, settings.database_timeout
+        )
         readiness.stores["postgres"] = state.postgres
         # copier: endif
         # copier: if "redis" in stores and example != "orders"
@@ -95,8 +97,13 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         begin(readiness.stores)
         # copier: endif
         # copier: if example == "decisions"
-        model, cache = Scorecard.load(settings.model_path), BaseRedisClient(state.redis, settings.redis_prefix)
-        state.decisions = DecisionService(model, cache, DecisionRepository(state.postgres), settings.features_ttl)
+        model, cache = (
+            Scorecard.load(settings.model_path),
+            BaseRedisClient(state.redis, settings.redis_prefix),
+        )
+        state.decisions = DecisionService(
+            model, cache, DecisionRepository(state.postgres), settings.features_ttl
+        )
         # copier: endif
         # copier: if example == "orders"
         orders = OrderRepository(state.postgres, settings.emission_timeout)
@@ -117,11 +124,19 @@ class AirtightAPI(FastAPI):
 
         def with_cors(app: ASGIApp) -> ASGIApp:
             origins, header = settings.cors_origins, settings.request_id_header
-            return CORSMiddleware(app, origins, ["*"], ["*"], expose_headers=[header]) if origins else app
+            return (
+                CORSMiddleware(app, origins, ["*"], ["*"], expose_headers=[header])
+                if origins
+                else app
+            )
 
         stack = with_cors(super().build_middleware_stack())
         return ErrorBoundary(
-            stack, settings.request_id_header, settings.max_body_size, error_handlers.answer, with_cors
+            stack,
+            settings.request_id_header,
+            settings.max_body_size,
+            error_handlers.answer,
+            with_cors,
         )
 
 
@@ -133,7 +148,9 @@ def create_app() -> FastAPI:
     # copier: if "opentelemetry" in observability
     telemetry |= telemetry_to(settings.otel_exporter_otlp_endpoint, SERVICE_NAME)
     # copier: endif
-    app = AirtightAPI(lifespan=lifespan, responses=error_handlers.RESPONSES, telemetry=telemetry, **APP_METADATA)
+    app = AirtightAPI(
+        lifespan=lifespan, responses=error_handlers.RESPONSES, telemetry=telemetry, **APP_METADATA
+    )
     app.state.settings = settings
     # copier: if example == "decisions"
     app.include_router(decisions_router)

@@ -45,7 +45,13 @@ Fields = dict[bytes, bytes]
 class Worker:
     """One of those that share a stream; whatever Redis forgets, PostgreSQL has announced again."""
 
-    def __init__(self, settings: Settings, orders: OrderRepository, facade: OrderFacade, redis: RedisConnector) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        orders: OrderRepository,
+        facade: OrderFacade,
+        redis: RedisConnector,
+    ) -> None:
         self._settings, self._orders, self._facade, self._redis = settings, orders, facade, redis
         self._stream = f"{settings.redis_prefix}orders"
         self._dead, self._group = f"{self._stream}:dead", (self._stream, "workers")
@@ -81,7 +87,10 @@ class Worker:
     # copier: if "prometheus" in observability
     async def backlog(self) -> tuple[float, float]:
         """Return the age of the oldest message in the stream, in seconds, and the number of dead letters."""
-        oldest = [entry for entry, _ in await self._redis.call("XRANGE", self._stream, "-", "+", "COUNT", 1)]
+        oldest = [
+            entry
+            for entry, _ in await self._redis.call("XRANGE", self._stream, "-", "+", "COUNT", 1)
+        ]
         lag = time() - int(oldest[0].split(b"-")[0]) / 1000 if oldest else 0
         return max(lag, 0), await self._redis.call("XLEN", self._dead)
 
@@ -91,11 +100,30 @@ class Worker:
             for row in rows:
                 await self._add(self._stream, row)
         name, count = socket.gethostname(), ("COUNT", self._settings.worker_concurrency)
-        idle, wait = int(self._settings.emission_timeout * 2000), int(self._settings.redis_timeout * 500)
-        _, messages, *_ = await self._redis.call("XAUTOCLAIM", *self._group, name, idle, "0-0", *count)
+        idle, wait = (
+            int(self._settings.emission_timeout * 2000),
+            int(self._settings.redis_timeout * 500),
+        )
+        _, messages, *_ = await self._redis.call(
+            "XAUTOCLAIM", *self._group, name, idle, "0-0", *count
+        )
         if not messages:
-            command = ("GROUP", "workers", name, *count, "BLOCK", wait, "STREAMS", self._stream, ">")
-            messages = [message for _, found in await self._redis.call("XREADGROUP", *command) for message in found]
+            command = (
+                "GROUP",
+                "workers",
+                name,
+                *count,
+                "BLOCK",
+                wait,
+                "STREAMS",
+                self._stream,
+                ">",
+            )
+            messages = [
+                message
+                for _, found in await self._redis.call("XREADGROUP", *command)
+                for message in found
+            ]
         work = (self._deal_with(entry, fields) for entry, fields in messages)
         for failure in filter(None, await asyncio.gather(*work, return_exceptions=True)):
             raise failure
@@ -120,7 +148,9 @@ class Worker:
         raise OrderError(order_in(fields))
 
     async def _add(self, stream: str, fields: dict[Any, Any]) -> None:
-        await self._redis.call("XADD", stream, "*", *(part for pair in fields.items() for part in pair))
+        await self._redis.call(
+            "XADD", stream, "*", *(part for pair in fields.items() for part in pair)
+        )
 
 
 def order_in(fields: Fields) -> UUID:
@@ -151,12 +181,16 @@ async def main(*arguments: str) -> None:
         redis = RedisConnector(url, settings.redis_pool_size, settings.redis_timeout)
         stack.push_async_callback(redis.aclose)
         orders = OrderRepository(postgres, settings.emission_timeout)
-        worker = Worker(settings, orders, await stack.enter_async_context(order_facade(settings, orders)), redis)
+        worker = Worker(
+            settings, orders, await stack.enter_async_context(order_facade(settings, orders)), redis
+        )
         if arguments:
             return logger.info("dead letters replayed", extra={"count": await worker.replay()})
         # copier: if "prometheus" in observability
         if port := settings.worker_metrics_port:
-            stack.callback(expose(settings.host, port, {"postgres": postgres, "redis": redis}, worker.backlog))
+            stack.callback(
+                expose(settings.host, port, {"postgres": postgres, "redis": redis}, worker.backlog)
+            )
         # copier: endif
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: setattr(worker, "stopping", True))

@@ -32,7 +32,9 @@ class Service:
 
     def __init__(self, process: subprocess.Popen[str], url: str) -> None:
         self.process, self.url = process, url
-        self.client = httpx2.Client(base_url=url, timeout=30, limits=httpx2.Limits(max_connections=None))
+        self.client = httpx2.Client(
+            base_url=url, timeout=30, limits=httpx2.Limits(max_connections=None)
+        )
         self.lines: list[str] = []
         self.errors: list[str] = []
         self._news = threading.Condition()
@@ -62,7 +64,9 @@ class Service:
         """Return all records as soon as `condition` holds for them; fail after `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while not condition(self.records()):
-            assert time.monotonic() < deadline, "not logged:\n" + "".join(self.lines[-20:] + self.errors[-20:])
+            assert time.monotonic() < deadline, "not logged:\n" + "".join(
+                self.lines[-20:] + self.errors[-20:]
+            )
             with self._news:
                 self._news.wait(0.5)
         return self.records()
@@ -112,21 +116,39 @@ def failures(records: list[Record]) -> list[Record]:
 
 
 def launch(
-    *command: str, cwd: Path = ROOT, stdout: int = subprocess.PIPE, env: dict[str, str] | None = None
+    *command: str,
+    cwd: Path = ROOT,
+    stdout: int = subprocess.PIPE,
+    env: dict[str, str] | None = None,
 ) -> Service:
     """Start a command of the service without waiting for it to be ready."""
     port = free_port()
-    environment = {**os.environ, "PORT": str(port), "HOST": "127.0.0.1", "LOG_FORMAT": "json", **(env or {})}
+    environment = {
+        **os.environ,
+        "PORT": str(port),
+        "HOST": "127.0.0.1",
+        "LOG_FORMAT": "json",
+        **(env or {}),
+    }
     arguments = [sys.executable, *(argument.replace("PORT", str(port)) for argument in command)]
     process = subprocess.Popen(
-        arguments, cwd=cwd, env=environment, stdout=stdout, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+        arguments,
+        cwd=cwd,
+        env=environment,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
     )
     return Service(process, f"http://127.0.0.1:{port}")
 
 
 @contextlib.contextmanager
 def running(
-    *command: str, cwd: Path = ROOT, stdout: int = subprocess.PIPE, env: dict[str, str] | None = None
+    *command: str,
+    cwd: Path = ROOT,
+    stdout: int = subprocess.PIPE,
+    env: dict[str, str] | None = None,
 ) -> Iterator[Service]:
     """Run the service, by default in production form, until the end of the block."""
     service = launch(*(command or ("-m", "src.main")), cwd=cwd, stdout=stdout, env=env)

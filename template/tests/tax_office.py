@@ -56,7 +56,9 @@ class Clerk(BaseHTTPRequestHandler):
             return self._answer(500, "{}")
         if mode == "refused":
             return self._answer(422, "{}")
-        registration = json.dumps({"registration": self.office.register(key, self.headers["X-Request-ID"])})
+        registration = json.dumps(
+            {"registration": self.office.register(key, self.headers["X-Request-ID"])}
+        )
         if mode == "late":
             self.closing.wait(TOO_LONG)
         return self._answer(201, registration if mode != "nonsense" else "<html>")
@@ -65,7 +67,9 @@ class Clerk(BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers["Content-Length"])).decode()
 
     def _answer(self, status: int, body: str) -> None:
-        self.wfile.write(f"HTTP/1.1 {status} -\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+        self.wfile.write(
+            f"HTTP/1.1 {status} -\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+        )
 
 
 class Server(ThreadingHTTPServer):

@@ -43,7 +43,9 @@ class ErrorBoundary:
     `answer` reports an error and returns the response to it; `wrap` puts around that what `app` has around it.
     """
 
-    def __init__(self, app: ASGIApp, header: str, limit: int, answer: Callable[..., Response], wrap: Any) -> None:
+    def __init__(
+        self, app: ASGIApp, header: str, limit: int, answer: Callable[..., Response], wrap: Any
+    ) -> None:
         self.app, self._answer, self._wrap = app, answer, wrap
         self._header, self._limit = header.lower().encode(), limit
 
@@ -80,14 +82,22 @@ class ErrorBoundary:
             kind = message["type"]
             if kind.endswith(".start") or kind == "websocket.accept":
                 status = message.get("status", SWITCHED)
-                headers = [header for header in message.get("headers", ()) if header[0] != self._header]
+                headers = [
+                    header for header in message.get("headers", ()) if header[0] != self._header
+                ]
                 message["headers"] = [*headers, (self._header, given)]
-            elif kind == "websocket.close" and not status:  # a refusal, as an answer that has the id
+            elif (
+                kind == "websocket.close" and not status
+            ):  # a refusal, as an answer that has the id
                 status, headers = 403, [(self._header, given)]
-                await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+                await send(
+                    {"type": "websocket.http.response.start", "status": status, "headers": headers}
+                )
                 message = {"type": "websocket.http.response.body", "body": b""}
             await send(message)
-            if kind == "websocket.close" or (kind.endswith(".body") and not message.get("more_body")):
+            if kind == "websocket.close" or (
+                kind.endswith(".body") and not message.get("more_body")
+            ):
                 done = True
                 log_access(scope, status, began)
 
@@ -109,7 +119,9 @@ class ErrorBoundary:
                 raise  # the server cuts the connection, so that the client sees the loss
         finally:
             if not done:
-                log_access(scope, 499 if trail.left and status != SWITCHED else status or 500, began)
+                log_access(
+                    scope, 499 if trail.left and status != SWITCHED else status or 500, began
+                )
 
     def _respond(self, scope: Scope, trail: RequestContext, exc: BaseException) -> Response:
         task = asyncio.current_task()
@@ -124,7 +136,9 @@ class ErrorBoundary:
 
 
 # copier: if example == "orders"
-async def process_message(handle: Callable[..., Any], fields: dict[bytes, bytes], last: bool, **facts: Any) -> str:
+async def process_message(
+    handle: Callable[..., Any], fields: dict[bytes, bytes], last: bool, **facts: Any
+) -> str:
     """Handle a message that has these `fields`, and return the outcome; what fails is told once.
 
     Args:
@@ -135,7 +149,9 @@ async def process_message(handle: Callable[..., Any], fields: dict[bytes, bytes]
     """
     given = fields.get(b"correlation_id", b"")
     current_context.set(
-        trail := RequestContext(given.decode() if VALID_ID.fullmatch(given) else f"{random.getrandbits(128):032x}")
+        trail := RequestContext(
+            given.decode() if VALID_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
+        )
     )
     for begin in message_began:
         begin(fields, facts | {"correlation_id": trail.correlation_id})
@@ -145,7 +161,11 @@ async def process_message(handle: Callable[..., Any], fields: dict[bytes, bytes]
     except BaseException as exc:
         if (task := asyncio.current_task()) and task.cancelling():
             raise
-        retry = isinstance(exc, APIError) and exc.status_code == UnavailableError.status_code and not last
+        retry = (
+            isinstance(exc, APIError)
+            and exc.status_code == UnavailableError.status_code
+            and not last
+        )
         outcome, level = ("retried", logging.WARNING) if retry else ("dead", logging.ERROR)
         report_exception(exc, level if isinstance(exc, APIError) else logging.CRITICAL, **facts)
     finally:
@@ -169,7 +189,9 @@ class ContextExecutor(ThreadPoolExecutor):
 def report_task_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Tell of a task that failed and that nobody awaits, with the id of the request that made it."""
     exc = context.get("exception")
-    home: Any = getattr(context.get("future") or context.get("task"), "get_context", copy_context)()  # 3.11 has none
+    home: Any = getattr(
+        context.get("future") or context.get("task"), "get_context", copy_context
+    )()  # 3.11 has none
     if exc:
         home.run(report_exception, exc)
     else:

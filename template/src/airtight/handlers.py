@@ -34,11 +34,22 @@ from src.airtight.tracebacks import invalid_values
 # copier: endif
 TOO_LATE = ("Caught handled exception, but response already started.",)  # Starlette's words
 NO_RESPONSE = ("No response returned.",)  # Starlette's, when the client has left
-HANDLED = RequestValidationError, WebSocketRequestValidationError, APIError, HTTPException, Exception
-SECRET_PAIR = re.compile(rf"""({SECRET.pattern})([\w.-]*["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|[^\s,;&}}]+)""", re.I)
+HANDLED = (
+    RequestValidationError,
+    WebSocketRequestValidationError,
+    APIError,
+    HTTPException,
+    Exception,
+)
+SECRET_PAIR = re.compile(
+    rf"""({SECRET.pattern})([\w.-]*["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|[^\s,;&}}]+)""", re.I
+)
 RESPONSES: dict[int | str, dict[str, Any]] = {
     "default": {"description": "Error", "content": {bodies.MEDIA_TYPE: {"schema": bodies.SCHEMA}}},
-    422: {"description": "Invalid request", "content": {bodies.MEDIA_TYPE: {"schema": bodies.INVALID}}},
+    422: {
+        "description": "Invalid request",
+        "content": {bodies.MEDIA_TYPE: {"schema": bodies.INVALID}},
+    },
 }
 
 
@@ -49,11 +60,25 @@ def classify(exc: BaseException) -> tuple[int, int, Any, Mapping[str, str] | Non
         case RequestValidationError() | WebSocketRequestValidationError():
             return logging.WARNING, 422, None, None, exc
         case APIError():
-            return exc.level, exc.status_code, exc.detail if exc.status_code < 500 else None, exc.headers, exc
-        case HTTPException() if isinstance(cause, APIError | ClientDisconnect):  # raised as the body was read
+            return (
+                exc.level,
+                exc.status_code,
+                exc.detail if exc.status_code < 500 else None,
+                exc.headers,
+                exc,
+            )
+        case HTTPException() if isinstance(
+            cause, APIError | ClientDisconnect
+        ):  # raised as the body was read
             return classify(cause)
         case HTTPException():  # with another cause: FastAPI could not read the body
-            level = logging.ERROR if exc.status_code >= 500 else logging.WARNING if cause else logging.NOTSET
+            level = (
+                logging.ERROR
+                if exc.status_code >= 500
+                else logging.WARNING
+                if cause
+                else logging.NOTSET
+            )
             return level, exc.status_code, exc.detail, exc.headers, exc
         case BaseExceptionGroup():
             return max(map(classify, exc.exceptions), key=lambda verdict: verdict[:2])
@@ -63,7 +88,13 @@ def classify(exc: BaseException) -> tuple[int, int, Any, Mapping[str, str] | Non
             return logging.NOTSET, 499, None, None, exc
         case ClientDisconnect() | WebSocketDisconnect():
             return logging.NOTSET, 499, None, None, exc
-    return logging.CRITICAL, 500, None, None, exc  # the guardian: a bug, or an own error yet to be defined
+    return (
+        logging.CRITICAL,
+        500,
+        None,
+        None,
+        exc,
+    )  # the guardian: a bug, or an own error yet to be defined
 
 
 def install(app: Starlette) -> None:
@@ -92,7 +123,9 @@ def answer(scope: Scope, exc: BaseException) -> Response:
         if errors:
             facts |= {"errors": errors[:5], "body": _shown(getattr(blamed, "body", None))}
         several = isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) > 1
-        report_exception(exc if several else blamed, level, "request is not valid" if errors else "", **facts)
+        report_exception(
+            exc if several else blamed, level, "request is not valid" if errors else "", **facts
+        )
     if trail:
         trail.tell(exc)
     if not is_body_allowed_for_status_code(status):
@@ -104,5 +137,7 @@ def answer(scope: Scope, exc: BaseException) -> Response:
 def _shown(body: Any) -> str:
     """Return as much of a request's body as a record holds, 1,500 bytes, without secrets."""
     text = body[:3_000] if isinstance(body, str) else to_json(redact(body)).decode()
-    text = "".join(char if char.isprintable() else " " for char in SECRET_PAIR.sub(r"\1\2***", text))
+    text = "".join(
+        char if char.isprintable() else " " for char in SECRET_PAIR.sub(r"\1\2***", text)
+    )
     return text.encode()[:1_500].decode(errors="ignore")

@@ -5,12 +5,18 @@ from collections.abc import Callable
 from typing import Any
 
 request_began: list[Callable[[Any, str], None]] = []  # with the ASGI scope and the correlation id
-request_ended: list[Callable[[str, str | None, int, float], None]] = []  # with method, route, status, seconds
+request_ended: list[
+    Callable[[str, str | None, int, float], None]
+] = []  # with method, route, status, seconds
 # copier: if example == "orders"
-message_began: list[Callable[[dict[bytes, bytes], dict[str, Any]], None]] = []  # with its fields, facts for its record
+message_began: list[
+    Callable[[dict[bytes, bytes], dict[str, Any]], None]
+] = []  # with its fields, facts for its record
 message_ended: list[Callable[[str, float], None]] = []  # with outcome, seconds
 # copier: endif
-failure_logged: list[Callable[[logging.LogRecord, dict[str, Any]], None]] = []  # with the record, its masked fields
+failure_logged: list[
+    Callable[[logging.LogRecord, dict[str, Any]], None]
+] = []  # with the record, its masked fields
 context_fields: list[
     Callable[[], dict[str, str]]
 ] = []  # returns what each record, and each body of an error, is to say

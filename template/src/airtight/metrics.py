@@ -12,7 +12,15 @@ from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
 
 from src.airtight.hooks import failure_logged, request_began, request_ended
 from src.utils.errors import APIError
@@ -22,17 +30,30 @@ if SHARED:
     Path(SHARED).mkdir(parents=True, exist_ok=True)
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEBSOCKET"}
 LABELS = ["method", "route", "status"]
-REQUESTS = Histogram("http_request_duration_seconds", "Requests by the template of their path.", LABELS)
-IN_FLIGHT = Gauge("http_requests_in_flight", "Requests that are being served.", multiprocess_mode="livesum")
-ERRORS = Counter("errors", "Failures that were logged, by own class or as unexpected.", ["error", "level"])
-POOL = Gauge("store_pool", "Connections, and callers waiting.", ["store", "state"], multiprocess_mode="livesum")
+REQUESTS = Histogram(
+    "http_request_duration_seconds", "Requests by the template of their path.", LABELS
+)
+IN_FLIGHT = Gauge(
+    "http_requests_in_flight", "Requests that are being served.", multiprocess_mode="livesum"
+)
+ERRORS = Counter(
+    "errors", "Failures that were logged, by own class or as unexpected.", ["error", "level"]
+)
+POOL = Gauge(
+    "store_pool",
+    "Connections, and callers waiting.",
+    ["store", "state"],
+    multiprocess_mode="livesum",
+)
 UP = Gauge("store_up", "Whether a store answers.", ["store"], multiprocess_mode="mostrecent")
 _known = {"HTTPException", "RequestValidationError", "WebSocketRequestValidationError"}
 
 
 @lru_cache(1_000)
 def _observer(method: str, route: str | None, status: int) -> Callable[[float], None]:
-    return REQUESTS.labels(method if method in METHODS else "OTHER", route or "unmatched", status).observe
+    return REQUESTS.labels(
+        method if method in METHODS else "OTHER", route or "unmatched", status
+    ).observe
 
 
 def end_request(method: str, route: str | None, status: int, seconds: float) -> None:
@@ -75,7 +96,9 @@ def _share(stores: Mapping[str, Any]) -> None:  # for whichever worker is asked
     for file in Path(SHARED or "").glob("gauge_live*.db") if os.name == "posix" else ():
         try:
             os.kill(int(file.stem.rpartition("_")[2]), 0)
-        except ProcessLookupError:  # it was killed; a process of its own accord leaves its numbers as 0
+        except (
+            ProcessLookupError
+        ):  # it was killed; a process of its own accord leaves its numbers as 0
             file.unlink(missing_ok=True)
 
 

@@ -19,10 +19,16 @@ SCHEMA = {"type": "object", "properties": FIELDS | {"detail": TEXT}, "required":
 INVALID = SCHEMA | {"properties": FIELDS | {"errors": {"type": "array", "items": REASON}}}
 
 
-def body_of(status: int, detail: Any, correlation_id: str | None, errors: list[Any]) -> dict[str, Any]:
+def body_of(
+    status: int, detail: Any, correlation_id: str | None, errors: list[Any]
+) -> dict[str, Any]:
     """Return a body; `detail` is what the client may read, `errors` what is wrong with the request."""
     optional = {"detail" if isinstance(detail, str) else "context": detail, "errors": errors}
     body = {"type": "about:blank", "title": TITLES.get(status, "Error"), "status": status}
     for give in context_fields:
         optional |= give()
-    return body | {"correlation_id": correlation_id} | {name: fact for name, fact in optional.items() if fact}
+    return (
+        body
+        | {"correlation_id": correlation_id}
+        | {name: fact for name, fact in optional.items() if fact}
+    )

@@ -21,8 +21,14 @@ SentryDsn = Annotated[SecretStr, AfterValidator(lambda dsn: Dsn(dsn.get_secret_v
 async def delivery(dsn: SecretStr | None, environment: str) -> AsyncIterator[None]:
     """Send events while the service runs, if there is a DSN; the last ones have two seconds when it stops."""
     if dsn:  # without integrations: they would tell each failure again, and cost more than half of the throughput
-        quiet: Any = {"default_integrations": False, "include_local_variables": False, "max_breadcrumbs": 0}
-        sentry_sdk.init(dsn.get_secret_value(), environment=environment, in_app_include=["src"], **quiet)
+        quiet: Any = {
+            "default_integrations": False,
+            "include_local_variables": False,
+            "max_breadcrumbs": 0,
+        }
+        sentry_sdk.init(
+            dsn.get_secret_value(), environment=environment, in_app_include=["src"], **quiet
+        )
     try:
         yield
     finally:
@@ -41,8 +47,12 @@ def send(record: logging.LogRecord, fields: dict[str, Any]) -> None:
         rejected = str(one["type"]).endswith("ValidationError")  # says what it was given
         one["value"] = "" if rejected else redact(ROW_VALUES.sub("DETAIL: ***", one["value"] or ""))
     event["level"] = "fatal" if record.levelno >= logging.CRITICAL else "error"
-    event["tags"] = {name: str(fields[name]) for name in ("correlation_id", "error", "route") if fields.get(name)}
-    event["contexts"] = {"facts": {name: fact for name, fact in fields.items() if name != "exception"}}
+    event["tags"] = {
+        name: str(fields[name]) for name in ("correlation_id", "error", "route") if fields.get(name)
+    }
+    event["contexts"] = {
+        "facts": {name: fact for name, fact in fields.items() if name != "exception"}
+    }
     client.capture_event(event)
 
 

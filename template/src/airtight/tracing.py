@@ -37,7 +37,11 @@ def telemetry_to(collector: AnyHttpUrl | None, service: str) -> dict[str, bool]:
 def trace_ids() -> dict[str, str]:
     """Return the ids of the current span; nothing where there is none."""
     context = trace.get_current_span().get_span_context()
-    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"} if context.is_valid else {}
+    return (
+        {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
+        if context.is_valid
+        else {}
+    )
 
 
 def name_request(scope: Any, correlation_id: str) -> None:
@@ -90,7 +94,9 @@ def _statement(done: Any) -> None:
 
 # copier: endif
 @contextmanager
-def client_span(system: str, operation: str, headers: Any = None, **attributes: Any) -> Iterator[None]:
+def client_span(
+    system: str, operation: str, headers: Any = None, **attributes: Any
+) -> Iterator[None]:
     """Put a span around a call to another service, and in its headers, if it has some, the trace."""
     # copier: if example == "orders"
     if not trace_ids():  # a worker looks for work

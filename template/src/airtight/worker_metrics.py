@@ -7,7 +7,14 @@ from contextlib import suppress
 from math import nan
 from typing import Any
 
-from prometheus_client import REGISTRY, CollectorRegistry, Gauge, Histogram, Metric, start_http_server
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Gauge,
+    Histogram,
+    Metric,
+    start_http_server,
+)
 
 from src.airtight import metrics
 from src.airtight.hooks import message_ended

@@ -24,7 +24,9 @@ def export_to(collector: AnyHttpUrl | None, service: str) -> None:
 
 def begin_message(fields: Mapping[bytes, bytes], facts: Mapping[str, Any]) -> None:
     """Make a span the current one until the end of the task, which deals with this message alone."""
-    parent = propagate.extract({"traceparent": fields.get(b"traceparent", b"").decode(errors="replace")})
+    parent = propagate.extract(
+        {"traceparent": fields.get(b"traceparent", b"").decode(errors="replace")}
+    )
     span = tracer.start_span(f"process {facts['stream']}", parent, SpanKind.CONSUMER, facts)
     context.attach(trace.set_span_in_context(span))
 

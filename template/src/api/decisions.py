@@ -11,7 +11,9 @@ router = APIRouter(prefix="/decisions", tags=["decisions"])
 
 
 @router.post("", status_code=201)
-async def create_decision(application: CreditApplication, request: Request, response: Response) -> Decision:
+async def create_decision(
+    application: CreditApplication, request: Request, response: Response
+) -> Decision:
     """Score an application for credit and keep the decision."""
     service: DecisionService = request.app.state.decisions
     decision = await service.decide(application)

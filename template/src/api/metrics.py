@@ -15,7 +15,10 @@ async def scrape(request: Request) -> Response:
     """Ask the stores for a sign of life, and return all numbers; raises WrongTokenError."""
     readiness, token = request.app.state.readiness, request.app.state.settings.metrics_token
     if token:
-        given, expected = request.headers.get("authorization", ""), f"Bearer {token.get_secret_value()}"
+        given, expected = (
+            request.headers.get("authorization", ""),
+            f"Bearer {token.get_secret_value()}",
+        )
         if not secrets.compare_digest(given.encode(), expected.encode()):
             raise WrongTokenError
     text = metrics.render_metrics(readiness.stores, await readiness.check())

@@ -13,7 +13,9 @@ Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200, patt
 
 
 @router.post("", status_code=201)
-async def create_order(new: NewOrder, request: Request, response: Response, key: Key = None) -> Order:
+async def create_order(
+    new: NewOrder, request: Request, response: Response, key: Key = None
+) -> Order:
     """Keep an order, once for each idempotency key; a worker emits its receipt."""
     facade: OrderFacade = request.app.state.orders
     order = await facade.place(new, key)

@@ -18,7 +18,14 @@ class DecisionRepository:
 
     async def add(self, score: Score, features: dict[str, float]) -> Decision:
         """Keep a decision and the features it was made from."""
-        values = uuid4(), score.score, score.default_probability, score.outcome, score.model, json.dumps(features)
+        values = (
+            uuid4(),
+            score.score,
+            score.default_probability,
+            score.outcome,
+            score.model,
+            json.dumps(features),
+        )
         async with self._connector.connection() as connection:
             return Decision(**await connection.fetchrow(f"{ADD} RETURNING *", *values))
 

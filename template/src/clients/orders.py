@@ -68,7 +68,9 @@ class OrderRepository:
         values.append(traceparent())
         # copier: endif
         row = await self._row(ADD, *values)
-        order = Order(**row or await self._row("SELECT * FROM orders WHERE idempotency_key = $1", key))
+        order = Order(
+            **row or await self._row("SELECT * FROM orders WHERE idempotency_key = $1", key)
+        )
         if order.items != new.items:
             raise errors.OrderConflictError(order.id)
         return order

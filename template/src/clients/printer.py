@@ -24,7 +24,12 @@ class Printer:
         order = await self._orders.get(order_id)
         total = sum((item.quantity * item.price for item in order.items), Decimal())
         lines = [f"{item.quantity:5} x {item.price:10.2f}  {item.name}" for item in order.items]
-        text = [f"Order {order.id} of {order.created_at:%Y-%m-%d %H:%M} UTC", *lines, f"Total   {total:10.2f}", ""]
+        text = [
+            f"Order {order.id} of {order.created_at:%Y-%m-%d %H:%M} UTC",
+            *lines,
+            f"Total   {total:10.2f}",
+            "",
+        ]
         receipt = Receipt(order_id=order.id, total=total, text="\n".join(text))
         await asyncio.to_thread(self._print, receipt)
         return receipt

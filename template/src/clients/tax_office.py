@@ -8,7 +8,10 @@ from src.clients.orders import OrderRepository
 from src.models.order import Receipt
 from src.utils.errors import ReceiptEmissionFailedError, ReceiptEmissionRefusedError
 
-FAILURES, PAUSE = 5, 5.0  # after so many in a row the circuit is open for so many seconds: nobody is asked
+FAILURES, PAUSE = (
+    5,
+    5.0,
+)  # after so many in a row the circuit is open for so many seconds: nobody is asked
 
 
 class TaxOffice:
@@ -26,11 +29,16 @@ class TaxOffice:
         for _ in range(2):  # the key makes it safe to ask again where the answer was lost
             try:
                 key = {"Idempotency-Key": str(receipt.order_id)}
-                response = await self._http.post("/receipts", json=receipt.model_dump(mode="json"), headers=key)
+                response = await self._http.post(
+                    "/receipts", json=receipt.model_dump(mode="json"), headers=key
+                )
             except httpx2.RequestError as exc:
                 reason, cause = type(exc).__name__, exc
                 continue
-            if response.status_code < 500 and response.status_code != httpx2.codes.TOO_MANY_REQUESTS:
+            if (
+                response.status_code < 500
+                and response.status_code != httpx2.codes.TOO_MANY_REQUESTS
+            ):
                 break
             reason, cause = f"status {response.status_code}", None
         else:
@@ -41,5 +49,7 @@ class TaxOffice:
         try:
             registration = str(response.raise_for_status().json()["registration"])
         except (httpx2.HTTPStatusError, ValueError, KeyError, TypeError) as exc:
-            raise ReceiptEmissionRefusedError(receipt.order_id, f"status {response.status_code}") from exc
+            raise ReceiptEmissionRefusedError(
+                receipt.order_id, f"status {response.status_code}"
+            ) from exc
         await self._orders.emitted(receipt, registration)

@@ -27,14 +27,23 @@ DRIVER_ERRORS = (
     asyncpg.InternalClientError,
 )  # and so TimeoutError
 REFUSED = asyncpg.PostgresError, asyncpg.InterfaceError
-CONNECTION_LOST = asyncpg.PostgresConnectionError, asyncpg.InsufficientResourcesError, asyncpg.OperatorInterventionError
+CONNECTION_LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+)
 
 
 class PostgresConnector:
     """A pool of connections; `timeout`, in seconds, bounds the wait for one, for its opening, for a statement."""
 
     def __init__(self, url: PostgresDsn, size: int, timeout: float) -> None:
-        options: dict[str, Any] = {"min_size": 0, "max_size": size, "timeout": timeout, "command_timeout": timeout}
+        options: dict[str, Any] = {
+            "min_size": 0,
+            "max_size": size,
+            "timeout": timeout,
+            "command_timeout": timeout,
+        }
         # copier: if "opentelemetry" in observability
         options["init"] = traces.trace_queries
         # copier: endif
@@ -43,7 +52,12 @@ class PostgresConnector:
         # copier: if "prometheus" in observability
         self._waiting = 0
         # copier: endif
-        self._address = (url.path or "/")[1:], host["username"] or "", host["host"] or "", host["port"] or 5432
+        self._address = (
+            (url.path or "/")[1:],
+            host["username"] or "",
+            host["host"] or "",
+            host["port"] or 5432,
+        )
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
@@ -63,8 +77,12 @@ class PostgresConnector:
         try:
             yield connection
         except DRIVER_ERRORS as exc:
-            with suppress(asyncpg.InterfaceError):  # raised where the pool has taken a lost connection back
-                if isinstance(exc, REFUSED) and not (isinstance(exc, CONNECTION_LOST) or connection.is_closed()):
+            with suppress(
+                asyncpg.InterfaceError
+            ):  # raised where the pool has taken a lost connection back
+                if isinstance(exc, REFUSED) and not (
+                    isinstance(exc, CONNECTION_LOST) or connection.is_closed()
+                ):
                     raise StoreRefusedError("postgres", type(exc).__name__) from exc
                 connection.terminate()  # it may hang, so it is not asked to close
             raise PostgresConnectionError(*self._address) from exc

@@ -26,7 +26,9 @@ class RedisConnector:
     """A pool of connections; `timeout`, in seconds, bounds the wait for one, for its opening, for an answer."""
 
     def __init__(self, url: RedisDsn, size: int, timeout: float) -> None:
-        once = Retry(NoBackoff(), 1, supported_errors=(ConnectionError,))  # over a new connection; no timeout twice
+        once = Retry(
+            NoBackoff(), 1, supported_errors=(ConnectionError,)
+        )  # over a new connection; no timeout twice
         waits = {"timeout": timeout, "socket_connect_timeout": timeout, "socket_timeout": timeout}
         pool = BlockingConnectionPool.from_url(str(url), max_connections=size, retry=once, **waits)
         self._redis: Any = Redis.from_pool(pool)

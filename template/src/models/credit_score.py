@@ -19,7 +19,9 @@ class CreditApplication(BaseModel, extra="forbid"):
 
     checking_account: Literal["negative", "below_200", "from_200", "none"]
     duration_months: int = Field(ge=1, le=120, examples=[24])
-    credit_history: Literal["no_credits", "all_paid_here", "paid_so_far", "delayed", "credits_elsewhere"]
+    credit_history: Literal[
+        "no_credits", "all_paid_here", "paid_so_far", "delayed", "credits_elsewhere"
+    ]
     purpose: Literal[Goods, "education", "retraining", "business", "other"]
     amount: int = Field(ge=1, le=100_000, examples=[3500])
     savings: Literal["below_100", "below_500", "below_1000", "from_1000", "none"]
@@ -76,6 +78,11 @@ class Scorecard(BaseModel):
     def score(self, features: dict[str, float]) -> Score:
         """Return what the weights add up to."""
         log_odds = self.intercept + sum(features.values())
-        probability, score = round(1 / (1 + exp(-log_odds)), 4), round(self.points[0] - self.points[1] * log_odds)
-        outcome: Literal["approved", "declined"] = "approved" if probability < self.approve_below else "declined"
+        probability, score = (
+            round(1 / (1 + exp(-log_odds)), 4),
+            round(self.points[0] - self.points[1] * log_odds),
+        )
+        outcome: Literal["approved", "declined"] = (
+            "approved" if probability < self.approve_below else "declined"
+        )
         return Score(score=score, default_probability=probability, outcome=outcome, model=self.name)

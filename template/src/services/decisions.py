@@ -15,7 +15,9 @@ logger = logging.getLogger(__name__)
 class DecisionService:
     """Scores applications and keeps what it decides; features are cached for `ttl` seconds."""
 
-    def __init__(self, model: Scorecard, cache: BaseRedisClient, decisions: DecisionRepository, ttl: int) -> None:
+    def __init__(
+        self, model: Scorecard, cache: BaseRedisClient, decisions: DecisionRepository, ttl: int
+    ) -> None:
         self._model, self._cache, self._decisions, self._ttl = model, cache, decisions, ttl
 
     async def decide(self, application: CreditApplication) -> Decision:
@@ -26,7 +28,9 @@ class DecisionService:
         if not cached:
             await self._cache.write(key, json.dumps(features).encode(), self._ttl)
         decision = await self._decisions.add(self._model.score(features), features)
-        logger.info("decision stored", extra={"decision_id": decision.id, "outcome": decision.outcome})
+        logger.info(
+            "decision stored", extra={"decision_id": decision.id, "outcome": decision.outcome}
+        )
         return decision
 
     async def get(self, decision_id: UUID) -> Decision:

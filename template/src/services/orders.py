@@ -20,8 +20,14 @@ logger = logging.getLogger(__name__)
 class OrderFacade:
     """All that is done with orders, by the API and by workers alike."""
 
-    def __init__(self, status_service: OrderRepository, receipt_service: Printer, broker: TaxOffice) -> None:
-        self._status_service, self._receipt_service, self._broker = status_service, receipt_service, broker
+    def __init__(
+        self, status_service: OrderRepository, receipt_service: Printer, broker: TaxOffice
+    ) -> None:
+        self._status_service, self._receipt_service, self._broker = (
+            status_service,
+            receipt_service,
+            broker,
+        )
 
     async def place(self, new: NewOrder, key: str | None) -> Order:
         """Keep an order, once for each idempotency key; raises OrderConflictError."""
@@ -55,4 +61,6 @@ async def order_facade(settings: Settings, orders: OrderRepository) -> AsyncIter
     """Give a facade of its parts."""
     url, header = str(settings.tax_office_url), settings.request_id_header
     async with http_client(url, header, settings.tax_office_timeout) as http:
-        yield OrderFacade(orders, Printer(orders, settings.receipts_folder), TaxOffice(orders, http))
+        yield OrderFacade(
+            orders, Printer(orders, settings.receipts_folder), TaxOffice(orders, http)
+        )

@@ -18,7 +18,11 @@ class APIError(Exception):
     def __str__(self) -> str:
         """Say what happened: the docstring of the class, and the facts."""
         facts = "".join(f" {name}={value!r}" for name, value in vars(self).items())
-        return f"{self.__doc__}{facts}" if dataclasses.is_dataclass(self) else super().__str__() or str(self.__doc__)
+        return (
+            f"{self.__doc__}{facts}"
+            if dataclasses.is_dataclass(self)
+            else super().__str__() or str(self.__doc__)
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Be the same in another process, whatever `__init__` takes."""

@@ -434,7 +434,9 @@ async def slow(seconds: float) -> str:
 async def tell() -> None:
     url = "amqp://me:hunter2@queue/x"
     library.error(
-        "cannot reach %s", url, extra={"password": "hunter2", "nested": {"api_key": "hunter2"}, "text": "a\nb"}
+        "cannot reach %s",
+        url,
+        extra={"password": "hunter2", "nested": {"api_key": "hunter2"}, "text": "a\nb"},
     )
 
 

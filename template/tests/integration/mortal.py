@@ -15,7 +15,14 @@ from typing import Any
 from src import worker
 
 SOURCE = str(Path(worker.__file__).parent)
-ON_THE_WAY = ("worker.py", "guard.py", "services/orders.py", "clients/orders.py", "printer.py", "tax_office.py")
+ON_THE_WAY = (
+    "worker.py",
+    "guard.py",
+    "services/orders.py",
+    "clients/orders.py",
+    "printer.py",
+    "tax_office.py",
+)
 
 
 def die_in(function: str, step: int) -> None:
@@ -25,7 +32,9 @@ def die_in(function: str, step: int) -> None:
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         nonlocal left
         name = frame.f_code.co_filename
-        if not (name.startswith(SOURCE) and name.endswith(ON_THE_WAY)) or frame.f_code.co_name.startswith("<"):
+        if not (
+            name.startswith(SOURCE) and name.endswith(ON_THE_WAY)
+        ) or frame.f_code.co_name.startswith("<"):
             return None
         if left < 0 and frame.f_code.co_name == function:
             left = step

@@ -35,7 +35,9 @@ class Office:
     def start(self) -> Self:
         """Open it, again if need be."""
         command = [sys.executable, "-m", "tests.tax_office", str(self.port), str(self.book)]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, env=without_coverage())
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, env=without_coverage()
+        )
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == b"open\n"
         return self
@@ -66,10 +68,17 @@ class Shop:
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.office, self.receipts = Office(folder / "book"), folder / "receipts"
-        self.env = {"DATABASE_URL": os.environ["DATABASE_URL"], "REDIS_URL": os.environ["REDIS_URL"]}
+        self.env = {
+            "DATABASE_URL": os.environ["DATABASE_URL"],
+            "REDIS_URL": os.environ["REDIS_URL"],
+        }
         self.env |= {"REDIS_PREFIX": f"{os.environ['REDIS_PREFIX']}{secrets.token_hex(4)}:"}
         self.env |= {"TAX_OFFICE_URL": self.office.url, "RECEIPTS_FOLDER": str(self.receipts)}
-        self.env |= {"EMISSION_TIMEOUT": "1", "TAX_OFFICE_TIMEOUT": "0.4", "MAX_ATTEMPTS": "3"} | settings
+        self.env |= {
+            "EMISSION_TIMEOUT": "1",
+            "TAX_OFFICE_TIMEOUT": "0.4",
+            "MAX_ATTEMPTS": "3",
+        } | settings
         self.stream = f"{self.env['REDIS_PREFIX']}orders"
         self._processes = contextlib.ExitStack()
 
@@ -98,7 +107,9 @@ class Shop:
             url = PostgresDsn(self.env["DATABASE_URL"])
             async with contextlib.aclosing(PostgresConnector(url, 10, 5)) as connector:
                 orders, new = OrderRepository(connector, 1), NewOrder.model_validate(ORDER)
-                placed = await asyncio.gather(*(orders.add(new, None, one) for one in correlation_ids))
+                placed = await asyncio.gather(
+                    *(orders.add(new, None, one) for one in correlation_ids)
+                )
             return [str(order.id) for order in placed]
 
         return asyncio.run(add())
@@ -128,9 +139,15 @@ class Shop:
     def assert_settled(self, *orders: str) -> None:
         """Each of these orders has one receipt that is printed, kept and registered, and nothing is left to do."""
         emitted = "SELECT id::text, text FROM orders JOIN receipts ON order_id = id WHERE status = 'emitted'"
-        kept = {row["id"]: row["text"] for row in self.query(f"{emitted} AND due_at IS NULL") if row["id"] in orders}
+        kept = {
+            row["id"]: row["text"]
+            for row in self.query(f"{emitted} AND due_at IS NULL")
+            if row["id"] in orders
+        }
         assert set(kept) == set(orders)
-        printed = {file.stem: file.read_text(encoding="utf-8") for file in self.receipts.glob("*.txt")}
+        printed = {
+            file.stem: file.read_text(encoding="utf-8") for file in self.receipts.glob("*.txt")
+        }
         assert {order: printed[order] for order in orders} == kept
         assert sorted(order for order in self.office.registered() if order in kept) == sorted(kept)
 
@@ -145,7 +162,9 @@ def opened(folder: Path, **settings: str) -> Iterator[Shop]:
         shop.close()
 
 
-def lines(records: list[Record], correlation_id: str | None = None, **fields: object) -> list[Record]:
+def lines(
+    records: list[Record], correlation_id: str | None = None, **fields: object
+) -> list[Record]:
     """Return the lines of messages that have these fields."""
     wanted = fields | ({"correlation_id": correlation_id} if correlation_id else {})
     return [r for r in records if r["message"] == "message" and wanted.items() <= r.items()]

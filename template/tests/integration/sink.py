@@ -41,7 +41,9 @@ class Sink(http.server.BaseHTTPRequestHandler):
 def receiving() -> Iterator[str]:
     """Run a receiver, in a process of its own, and give its address."""
     command = [sys.executable, "-m", "tests.integration.sink"]
-    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stdout
             yield f"127.0.0.1:{int(process.stdout.readline())}"

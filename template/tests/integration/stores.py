@@ -31,7 +31,9 @@ class Victim:
     """
 
     def __init__(self, name: str, folder: Path) -> None:
-        self._start: Callable[..., AbstractContextManager[str]] = importlib.import_module(f"dev.{name}").running
+        self._start: Callable[..., AbstractContextManager[str]] = importlib.import_module(
+            f"dev.{name}"
+        ).running
         self._folder, self._port = folder / name, free_port()
         self._running = contextlib.ExitStack()
         self.url = ""
@@ -53,7 +55,9 @@ class Victim:
     def send(self, sent: signal.Signals) -> None:
         """Send a signal to all of its processes: SIGSTOP freezes it, SIGCONT thaws it."""
         listening = (c for c in psutil.net_connections("tcp4") if c.status == psutil.CONN_LISTEN)
-        process = psutil.Process(next(c.pid for c in listening if c.pid and c.laddr[1:] == (self._port,)))
+        process = psutil.Process(
+            next(c.pid for c in listening if c.pid and c.laddr[1:] == (self._port,))
+        )
         for one in (process, *process.children(recursive=True)):
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.send_signal(sent)

@@ -25,15 +25,23 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
         yield shop
 
 
-@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.chaos)], ids=["every-third", "every"])
-def test_worker_killed_at_any_step_leaves_nothing_undone_or_done_twice(shop: Shop, stride: int) -> None:
+@pytest.mark.parametrize(
+    "stride", [3, pytest.param(1, marks=pytest.mark.chaos)], ids=["every-third", "every"]
+)
+def test_worker_killed_at_any_step_leaves_nothing_undone_or_done_twice(
+    shop: Shop, stride: int
+) -> None:
     """Workers are killed at each step from announcement to acknowledgement; another one ends what they began."""
-    steps = [("_turn", step) for step in range(0, 16, stride)] + [("_deal_with", step) for step in range(0, 76, stride)]
+    steps = [("_turn", step) for step in range(0, 16, stride)] + [
+        ("_deal_with", step) for step in range(0, 76, stride)
+    ]
     command = [sys.executable, "-m", "tests.integration.mortal"]
     patient = {"EMISSION_TIMEOUT": "60", "WORKER_CONCURRENCY": "1"}
     env = without_coverage() | shop.env | patient
     orders = []
-    with subprocess.Popen(command, cwd=ROOT, env=env, stdin=-1, stdout=-3, stderr=-1, text=True) as mortal:
+    with subprocess.Popen(
+        command, cwd=ROOT, env=env, stdin=-1, stdout=-3, stderr=-1, text=True
+    ) as mortal:
         assert mortal.stdin is not None
         assert mortal.stderr is not None
         for function, step in steps:
@@ -53,7 +61,9 @@ def test_worker_killed_at_any_step_leaves_nothing_undone_or_done_twice(shop: Sho
 
 
 @pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.chaos)])
-@pytest.mark.parametrize("workers", [2, *(pytest.param(n, marks=pytest.mark.chaos) for n in (1, 4))])
+@pytest.mark.parametrize(
+    "workers", [2, *(pytest.param(n, marks=pytest.mark.chaos) for n in (1, 4))]
+)
 def test_workers_share_the_load(
     shop: Shop, workers: int, count: int, record_property: Callable[[str, object], None]
 ) -> None:
@@ -81,7 +91,9 @@ def keep_ordering(service: Service, until: list[bool]) -> list[str]:
         while status != httpx2.codes.CREATED:
             response = service.request("POST", "/orders", json=ORDER, headers=key)
             status = response.status_code
-            assert status in (201, 503), [r.get("exception") for r in service.records(response.headers["x-request-id"])]
+            assert status in (201, 503), [
+                r.get("exception") for r in service.records(response.headers["x-request-id"])
+            ]
         orders.append(response.json()["id"])
     return orders
 
@@ -92,7 +104,9 @@ def test_stores_and_tax_office_killed_under_load_lose_nothing(tmp_path: Path) ->
         victims = Victim("postgres", folder), Victim("redis", folder)
         urls = {"DATABASE_URL": victims[0].start(), "REDIS_URL": victims[1].start()}
         alembic = Path(sys.executable).with_name("alembic")
-        subprocess.run([alembic, "upgrade", "head"], cwd=ROOT, check=True, env=without_coverage() | urls)
+        subprocess.run(
+            [alembic, "upgrade", "head"], cwd=ROOT, check=True, env=without_coverage() | urls
+        )
         try:
             with opened(tmp_path, **urls, MAX_ATTEMPTS="100") as shop, ThreadPoolExecutor() as pool:
                 check_under_load(shop, victims, pool)
@@ -125,7 +139,9 @@ def check_under_load(shop: Shop, victims: tuple[Victim, ...], pool: ThreadPoolEx
         assert {r["level"] for r in told} <= {"WARNING", "ERROR"}
         attempts = Counter((r["message_id"], r["attempt"]) for r in told if "message_id" in r)
         assert not attempts or max(attempts.values()) == 1
-        retried = {(r["message_id"], r["attempt"]) for r in lines(worker.records(), outcome="retried")}
+        retried = {
+            (r["message_id"], r["attempt"]) for r in lines(worker.records(), outcome="retried")
+        }
         assert set(attempts) == retried
     assert {r["error"] for r in failures(service.records())} <= {"PostgresConnectionError"}
 

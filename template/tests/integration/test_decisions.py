@@ -38,7 +38,9 @@ class RollbackConnector:
 class World:
     """The service in this process, on real stores."""
 
-    def __init__(self, client: httpx2.AsyncClient, connection: asyncpg.Connection, redis: RedisConnector) -> None:
+    def __init__(
+        self, client: httpx2.AsyncClient, connection: asyncpg.Connection, redis: RedisConnector
+    ) -> None:
         self.client, self.connection, self.redis = client, connection, redis
 
 
@@ -53,7 +55,9 @@ async def world() -> AsyncIterator[World]:
     cache = BaseRedisClient(redis, f"{os.environ['REDIS_PREFIX']}{uuid4()}:")
     repository = DecisionRepository(RollbackConnector(connection))  # type: ignore[arg-type]
     app.state.decisions = DecisionService(MODEL, cache, repository, 60)
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test") as client:
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(app), base_url="http://test"
+    ) as client:
         yield World(client, connection, redis)
     await transaction.rollback()
     await connection.close()
@@ -70,14 +74,18 @@ async def test_decision_is_made_stored_and_read_back(world: World) -> None:
     assert response.headers["location"] == f"/decisions/{decision['id']}"
     again = await world.client.get(response.headers["location"])
     assert (again.status_code, again.json()) == (200, decision)
-    row = await world.connection.fetchrow("SELECT * FROM decisions WHERE id = $1", UUID(decision["id"]))
+    row = await world.connection.fetchrow(
+        "SELECT * FROM decisions WHERE id = $1", UUID(decision["id"])
+    )
     assert row is not None
     assert set(json.loads(row["features"])) == {*APPLICATION, "other_debtors", "other_installments"}
 
 
 async def test_features_are_cached_for_a_time(world: World) -> None:
     """The features of an application are kept in Redis, with an end, and used again."""
-    first, second = [(await world.client.post("/decisions", json=APPLICATION)).json() for _ in range(2)]
+    first, second = [
+        (await world.client.post("/decisions", json=APPLICATION)).json() for _ in range(2)
+    ]
     assert (first["score"], first["id"] == second["id"]) == (second["score"], False)
     keys = await world.redis.call("KEYS", f"{os.environ['REDIS_PREFIX']}*{MODEL.name}:*")
     assert 0 < await world.redis.call("TTL", keys[0]) <= 60
@@ -105,7 +113,9 @@ async def test_unknown_decision_is_an_error_of_our_own(world: World) -> None:
         ({"savings": None}, "savings"),
     ],
 )
-async def test_application_that_does_not_fit_is_refused(world: World, changes: dict[str, object], loc: str) -> None:
+async def test_application_that_does_not_fit_is_refused(
+    world: World, changes: dict[str, object], loc: str
+) -> None:
     """A wrong value is a 422 that names its field."""
     response = await world.client.post("/decisions", json=APPLICATION | changes)
     assert response.status_code == 422

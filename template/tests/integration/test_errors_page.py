@@ -31,7 +31,21 @@ PRODUCTION = {
     "REDIS_URL": "redis://127.0.0.1:1/0",
     # copier: endif
 }
-TAGS = {"li", "details", "summary", "time", "b", "strong", "code", "p", "pre", "dl", "dt", "dd", "a"}
+TAGS = {
+    "li",
+    "details",
+    "summary",
+    "time",
+    "b",
+    "strong",
+    "code",
+    "p",
+    "pre",
+    "dl",
+    "dt",
+    "dd",
+    "a",
+}
 
 
 def copy_of(folder: Path) -> Path:
@@ -55,7 +69,10 @@ def service(folder: Path) -> Iterator[Service]:
 
 def crash(service: Service, text: str, correlation_id: str) -> None:
     """Have an endpoint fail with a text, which is in its path, too."""
-    assert service.get(f"/crash/at/{text}", headers={"X-Request-ID": correlation_id}).status_code == 500
+    assert (
+        service.get(f"/crash/at/{text}", headers={"X-Request-ID": correlation_id}).status_code
+        == 500
+    )
 
 
 def shown(service: Service, **query: str) -> list[str]:
@@ -72,7 +89,10 @@ def listening(service: Service, **query: str) -> Iterator[Iterator[str]]:
         httpx2.Client(base_url=service.url, timeout=60) as client,
         client.stream("GET", f"{PATH}/live", params=query) as s,
     ):
-        assert (s.status_code, s.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+        assert (s.status_code, s.headers["content-type"]) == (
+            200,
+            "text/event-stream; charset=utf-8",
+        )
         yield s.iter_lines()
 
 
@@ -91,8 +111,19 @@ def test_failure_is_shown_as_it_was_logged(service: Service) -> None:
     crash(service, text, "told-and-shown")
     (record,) = failures(service.told("told-and-shown"))
     (entry,) = shown(service, id="told-and-shown")
-    facts = [record["timestamp"], record["level"], record["error"], record["message"], record["exception"], text]
-    facts += ["told-and-shown", f"{record['method']} {record['path']} {record['status']}", record["route"]]
+    facts = [
+        record["timestamp"],
+        record["level"],
+        record["error"],
+        record["message"],
+        record["exception"],
+        text,
+    ]
+    facts += [
+        "told-and-shown",
+        f"{record['method']} {record['path']} {record['status']}",
+        record["route"],
+    ]
     assert [fact for fact in facts if escape(fact) not in entry] == []
     assert "evil()" in record["exception"]
     assert set(re.findall(r"<(\w+)", entry)) == TAGS
@@ -101,11 +132,17 @@ def test_failure_is_shown_as_it_was_logged(service: Service) -> None:
 def test_page_runs_and_loads_nothing_but_its_own(service: Service) -> None:
     """Its policy allows one script and one style, by their hash, and no host."""
     response = service.get(PATH)
-    policy = dict(part.split(" ", 1) for part in response.headers["content-security-policy"].split("; "))
+    policy = dict(
+        part.split(" ", 1) for part in response.headers["content-security-policy"].split("; ")
+    )
     assert policy["default-src"] == "'none'"
     assert re.fullmatch(r"'sha256-\S{44}'", policy["script-src"])
     assert re.fullmatch(r"'sha256-\S{44}'", policy["style-src"])
-    assert (policy["connect-src"], policy["frame-ancestors"], policy["base-uri"]) == ("'self'", "'none'", "'none'")
+    assert (policy["connect-src"], policy["frame-ancestors"], policy["base-uri"]) == (
+        "'self'",
+        "'none'",
+        "'none'",
+    )
     assert not re.search(r"https?:|//", response.text.split("<ol")[0])
     assert response.headers["cache-control"] == "no-store"
     assert PATH not in service.get("/openapi.json").text
@@ -122,7 +159,10 @@ def test_search_by_id(service: Service) -> None:
     assert all("<details open>" in entry for entry in shown(service, id="wanted-"))
     assert not any("<details open>" in entry for entry in shown(service))
     assert shown(service, id="nobody has this") == []
-    assert '"><script>' not in service.get(PATH, params={"id": '"><script>\udcff'.encode(errors="replace")}).text
+    assert (
+        '"><script>'
+        not in service.get(PATH, params={"id": '"><script>\udcff'.encode(errors="replace")}).text
+    )
 
 
 def test_only_the_last_hundred_are_kept(service: Service) -> None:
@@ -166,7 +206,9 @@ def test_text_that_no_encoding_knows_breaks_nothing(service: Service) -> None:
 def test_new_failures_come_by_themselves(service: Service) -> None:
     """What fails after the page was loaded is sent, once; who comes back gets what he has missed."""
     crash(service, "earlier", "live-0")
-    (after,) = re.findall(r"errors/live\?id=live&amp;after=(\d+)", service.get(PATH, params={"id": "live"}).text)
+    (after,) = re.findall(
+        r"errors/live\?id=live&amp;after=(\d+)", service.get(PATH, params={"id": "live"}).text
+    )
     with listening(service, id="live", after=after) as lines:
         crash(service, "while it is open", "live-1")
         crash(service, "not looked for", "dead")
@@ -184,7 +226,9 @@ def test_page_that_is_closed_leaves_nothing(service: Service) -> None:
         correlation_id = response.headers["x-request-id"]
         next(response.iter_lines())
     told = service.told(correlation_id)
-    assert [(r["logger"], r["status"], r["route"]) for r in told] == [("access", 499, f"{PATH}/live")]
+    assert [(r["logger"], r["status"], r["route"]) for r in told] == [
+        ("access", 499, f"{PATH}/live")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -202,7 +246,12 @@ def test_page_that_is_closed_leaves_nothing(service: Service) -> None:
 )
 def test_others_find_nothing(service: Service, headers: dict[str, str]) -> None:
     """A rebound name, a script of another site, a client behind a proxy: for these the path is unknown."""
-    for method, path in (("GET", PATH), ("POST", PATH), ("GET", f"{PATH}/live"), ("GET", f"{PATH}/")):
+    for method, path in (
+        ("GET", PATH),
+        ("POST", PATH),
+        ("GET", f"{PATH}/live"),
+        ("GET", f"{PATH}/"),
+    ):
         refused = service.request(method, path, headers=headers)
         unknown = service.request(method, "/unknown", headers=headers)
         own = (refused.headers["x-request-id"], unknown.headers["x-request-id"])
@@ -227,10 +276,15 @@ def test_clients_from_elsewhere_find_nothing(service: Service) -> None:
 def test_page_is_there_in_development_but_not_in_production() -> None:
     """In development it is there, and each failure once; in production it is no different from an unknown path."""
     with running(env={"ENVIRONMENT": "development", "MAX_BODY_SIZE": "1"}) as service:
-        service.request("POST", "/health/live", content=b"two", headers={"X-Request-ID": "too-large"})
+        service.request(
+            "POST", "/health/live", content=b"two", headers={"X-Request-ID": "too-large"}
+        )
         assert len(shown(service, id="too-large")) == 1
     with running(env=PRODUCTION) as service:
-        answers = [service.get(path, headers={"X-Request-ID": "x"}) for path in (PATH, f"{PATH}/live", "/unknown")]
+        answers = [
+            service.get(path, headers={"X-Request-ID": "x"})
+            for path in (PATH, f"{PATH}/live", "/unknown")
+        ]
         assert {(a.status_code, a.text) for a in answers} == {(404, answers[2].text)}
         service.wait(lambda records: len(access(records, "x")) == 3)
     assert [r["route"] for r in access(service.records(), "x")] == [None] * 3
@@ -244,7 +298,12 @@ def test_production_imports_and_keeps_nothing() -> None:
     for environment in (PRODUCTION, {"ENVIRONMENT": "development"}):
         env = os.environ | environment
         done = subprocess.run(
-            [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         seen[environment["ENVIRONMENT"]] = json.loads(done.stdout)
     assert seen["production"][0] == []
@@ -259,4 +318,6 @@ def test_open_page_does_not_keep_the_service_from_stopping(folder: Path) -> None
         assert [line for line in lines if line] == []  # to its regular end
         assert service.wait_for_end() in (0, -signal.SIGTERM)
     assert failures(service.records()) == []
-    assert [r["status"] for r in service.records() if r["logger"] == "access" and "live" in r["path"]][-1] == 200
+    assert [
+        r["status"] for r in service.records() if r["logger"] == "access" and "live" in r["path"]
+    ][-1] == 200

@@ -51,7 +51,14 @@ CASES = [
     Case("/own/unavailable", 503, level="ERROR", error="UnavailableError"),
     Case("/own/group-of-one", 503, level="ERROR", error="UnavailableError"),
     Case("/own/logged-by-library", 503, level="ERROR"),
-    Case("/own/teapot", 418, level="INFO", error="TeapotError", detail="Short and stout.", frames=None),
+    Case(
+        "/own/teapot",
+        418,
+        level="INFO",
+        error="TeapotError",
+        detail="Short and stout.",
+        frames=None,
+    ),
     Case("/middleware/own", 503, level="ERROR", error="UnavailableError"),
     Case("/mounted/own", 503, level="ERROR", error="UnavailableError"),
     Case("/http/dependency", 401, level=None, detail="who are you?"),
@@ -81,7 +88,11 @@ def assert_body(response: httpx2.Response, status: int, detail: str | None) -> N
 
 def frames_of(record: Record) -> list[str]:
     """Return the files of the first traceback of a record."""
-    return [line.split('"')[1] for line in record["exception"].splitlines() if line.strip().startswith("File ")]
+    return [
+        line.split('"')[1]
+        for line in record["exception"].splitlines()
+        if line.strip().startswith("File ")
+    ]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.method} {case.path}")
@@ -120,12 +131,16 @@ def test_headers_of_an_http_exception_are_kept(faulty: Service) -> None:
         ("/after/yield", "CRITICAL", "KeyError"),
     ],
 )
-def test_failure_after_the_answer_is_told_once(faulty: Service, path: str, level: str, error: str) -> None:
+def test_failure_after_the_answer_is_told_once(
+    faulty: Service, path: str, level: str, error: str
+) -> None:
     """What fails after the answer leaves the answer as it is, and is told with the request's id."""
     response = faulty.get(path)
     assert (response.status_code, response.json()) == (200, "answer")
     correlation_id = response.headers["x-request-id"]
-    faulty.wait(lambda records: [r for r in failures(records) if r["correlation_id"] == correlation_id])
+    faulty.wait(
+        lambda records: [r for r in failures(records) if r["correlation_id"] == correlation_id]
+    )
     records = faulty.told(correlation_id)
     assert [(r["level"], r["error"]) for r in failures(records)] == [(level, error)]
     assert [r["status"] for r in access(records, correlation_id)] == [200]
@@ -168,7 +183,12 @@ BODIES = [
     ("/body", b"[" * 200_000, "application/json", 400),
     ("/body", b'{"name": 1, "junk": "%s"}' % (b"x" * 900_000), "application/json", 422),
     ("/body", b"a=1&b=2", "application/x-www-form-urlencoded", 422),
-    ("/body", json.dumps({"name": 1, "junk": "😀" * 9_000}, ensure_ascii=False).encode(), "application/json", 422),
+    (
+        "/body",
+        json.dumps({"name": 1, "junk": "😀" * 9_000}, ensure_ascii=False).encode(),
+        "application/json",
+        422,
+    ),
     ("/body", b"x" * 2_000_000, "application/json", 413),
     ("/body/raw", b"x" * 2_000_000, "text/plain", 413),
     ("/body/ignored", b"x" * 2_000_000, "text/plain", 413),
@@ -176,7 +196,9 @@ BODIES = [
 
 
 @pytest.mark.parametrize(("path", "body", "kind", "status"), BODIES, ids=range(len(BODIES)))
-def test_bad_body_is_refused_and_told_briefly(faulty: Service, path: str, body: bytes, kind: str, status: int) -> None:
+def test_bad_body_is_refused_and_told_briefly(
+    faulty: Service, path: str, body: bytes, kind: str, status: int
+) -> None:
     """A body that cannot be used is the client's fault, and one short WARNING."""
     response = faulty.request("POST", path, content=body, headers={"Content-Type": kind})
     assert response.status_code == status
@@ -192,7 +214,9 @@ def test_body_without_a_length_is_limited_as_well(faulty: Service) -> None:
     chunks = (b"x" * 100_000 for _ in range(20))
     response = faulty.request("POST", "/body/raw", content=chunks)
     assert response.status_code == 413
-    assert [r["level"] for r in failures(faulty.told(response.headers["x-request-id"]))] == ["WARNING"]
+    assert [r["level"] for r in failures(faulty.told(response.headers["x-request-id"]))] == [
+        "WARNING"
+    ]
 
 
 def test_rejected_values_and_secrets_are_not_repeated(faulty: Service) -> None:
@@ -204,7 +228,11 @@ def test_rejected_values_and_secrets_are_not_repeated(faulty: Service) -> None:
     assert not [word for word in ("hunter1", "hunter2", "hunter3") if word in response.text]
     (told,) = failures(records)
     assert "hunter2" not in str(told)
-    assert [error["loc"] for error in told["errors"]] == [["body", "name"], ["body", "password"], ["body", "amount"]]
+    assert [error["loc"] for error in told["errors"]] == [
+        ["body", "name"],
+        ["body", "password"],
+        ["body", "amount"],
+    ]
     response = faulty.get("/crash/response-model")
     assert "hunter2" not in str(faulty.told(response.headers["x-request-id"])) + response.text
 
@@ -253,7 +281,9 @@ def test_client_that_leaves_during_a_stream_is_no_error(faulty: Service) -> None
         ("/ws/silent", 500, "ERROR"),
     ],
 )
-def test_failed_handshake_is_answered_and_told_once(faulty: Service, path: str, status: int, level: str | None) -> None:
+def test_failed_handshake_is_answered_and_told_once(
+    faulty: Service, path: str, status: int, level: str | None
+) -> None:
     """A WebSocket that is not accepted has an HTTP answer with the id."""
     with pytest.raises(InvalidStatus) as caught:
         connect(faulty.url.replace("http", "ws") + path)
@@ -285,7 +315,9 @@ def test_websocket_that_the_client_closes_is_no_error(faulty: Service) -> None:
         assert websocket.recv(timeout=10) == "hello"
     assert websocket.response is not None
     records = faulty.told(websocket.response.headers["x-request-id"])
-    assert [r["status"] for r in access(records, websocket.response.headers["x-request-id"])] == [101]
+    assert [r["status"] for r in access(records, websocket.response.headers["x-request-id"])] == [
+        101
+    ]
     assert failures(records) == []
 
 
@@ -295,11 +327,15 @@ def test_websocket_that_the_client_closes_is_no_error(faulty: Service) -> None:
 @pytest.mark.parametrize("given", ["abc", "A-Z_0.9:/=+", "x" * 128])
 def test_valid_id_is_kept(faulty: Service, given: str) -> None:
     """An id that the client sends is used for the answer and the records."""
-    assert faulty.get("/crash/async", headers={"X-Request-ID": given}).headers["x-request-id"] == given
+    assert (
+        faulty.get("/crash/async", headers={"X-Request-ID": given}).headers["x-request-id"] == given
+    )
     assert {r["level"] for r in faulty.told(given)} == {"CRITICAL", "INFO"}
 
 
-@pytest.mark.parametrize("given", [b"", b"x" * 129, b"x" * 16_000, b"a b", b"a\tb", b"\xc3\xa9", b'a"b', b"a%0d%0ab"])
+@pytest.mark.parametrize(
+    "given", [b"", b"x" * 129, b"x" * 16_000, b"a b", b"a\tb", b"\xc3\xa9", b'a"b', b"a%0d%0ab"]
+)
 def test_bad_id_is_replaced(faulty: Service, given: bytes) -> None:
     """An id that could do harm is neither answered nor logged."""
     response = faulty.get("/health/live", headers={b"X-Request-ID": given})
@@ -320,7 +356,12 @@ def test_every_record_has_the_id_of_its_own_request(faulty: Service) -> None:
     """The id follows a request through threads, tasks and libraries, also among 200 at once."""
     given = [f"many-{number}" for number in range(200)]
     with ThreadPoolExecutor(50) as pool:
-        list(pool.map(lambda i: faulty.get("/ids", params={"wait": 0.05}, headers={"X-Request-ID": i}), given))
+        list(
+            pool.map(
+                lambda i: faulty.get("/ids", params={"wait": 0.05}, headers={"X-Request-ID": i}),
+                given,
+            )
+        )
     expected = {"endpoint", "task", "executor", "thread", "library", "background", "request"}
     faulty.wait(lambda records: sum(r["message"] == "background" for r in records) >= 200)
     records = faulty.records()
@@ -332,7 +373,12 @@ def test_every_record_has_the_id_of_its_own_request(faulty: Service) -> None:
 def test_id_is_passed_on_to_another_service(faulty: Service) -> None:
     """A request that leads to one of another service has the same id there."""
     with running() as other:
-        assert faulty.get("/relay", params={"to": other.url}, headers={"X-Request-ID": "relayed"}).json() == 404
+        assert (
+            faulty.get(
+                "/relay", params={"to": other.url}, headers={"X-Request-ID": "relayed"}
+            ).json()
+            == 404
+        )
         records = other.told("relayed")
     assert [(r["path"], r["status"]) for r in records] == [("/nowhere", 404)]
 
@@ -352,6 +398,10 @@ def test_every_line_is_a_record_of_one_form(faulty: Service) -> None:
     faulty.get("/tell")
     first = ["timestamp", "level", "logger", "message", "correlation_id"]
     assert {tuple(list(r)[:5]) for r in faulty.records()} == {tuple(first)}
-    assert {"access", "errors", "some.library", "uvicorn.error"} <= {r["logger"] for r in faulty.records()}
-    assert all(datetime.fromisoformat(r["timestamp"]).utcoffset() == timedelta(0) for r in faulty.records())
+    assert {"access", "errors", "some.library", "uvicorn.error"} <= {
+        r["logger"] for r in faulty.records()
+    }
+    assert all(
+        datetime.fromisoformat(r["timestamp"]).utcoffset() == timedelta(0) for r in faulty.records()
+    )
     assert faulty.errors == []

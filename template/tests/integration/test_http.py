@@ -14,7 +14,9 @@ from src.main import create_app
 
 async def ask(method: str, path: str, headers: dict[str, str] | None = None) -> httpx2.Response:
     """Send a request to a service in this process."""
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(create_app()), base_url="http://test") as client:
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(create_app()), base_url="http://test"
+    ) as client:
         return await client.request(method, path, headers=headers)
 
 
@@ -27,13 +29,18 @@ async def test_openapi_documents_the_bodies_of_errors() -> None:
         assert list(operation["responses"]["default"]["content"]) == list(
             error_handlers.RESPONSES["default"]["content"]
         )
-        assert list(operation["responses"]["422"]["content"]) == list(error_handlers.RESPONSES["default"]["content"])
+        assert list(operation["responses"]["422"]["content"]) == list(
+            error_handlers.RESPONSES["default"]["content"]
+        )
 
 
 async def test_preflight_is_answered_for_allowed_origins(monkeypatch: pytest.MonkeyPatch) -> None:
     """A browser may ask before it sends, from the origins that are set and no others."""
     monkeypatch.setenv("CORS_ORIGINS", '["http://a.example"]')
-    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-request-id"}
+    asked = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "x-request-id",
+    }
     good = await ask("OPTIONS", "/health/live", {"Origin": "http://a.example", **asked})
     bad = await ask("OPTIONS", "/health/live", {"Origin": "http://b.example", **asked})
     assert (good.status_code, bad.status_code) == (200, 400)
@@ -49,5 +56,11 @@ def test_boundary_stands_outside_all_other_layers(monkeypatch: pytest.MonkeyPatc
     while layer is not app.router:
         layers.append(type(layer))
         layer = layer.app  # type: ignore[attr-defined]
-    known = [ErrorBoundary, CORSMiddleware, ServerErrorMiddleware, GZipMiddleware, ExceptionMiddleware]
+    known = [
+        ErrorBoundary,
+        CORSMiddleware,
+        ServerErrorMiddleware,
+        GZipMiddleware,
+        ExceptionMiddleware,
+    ]
     assert [one for one in layers if one in known] == known

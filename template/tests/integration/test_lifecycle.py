@@ -60,14 +60,20 @@ def test_wrong_setting_ends_the_start_with_one_line() -> None:
 
 
 # copier: if example == "decisions"
-@pytest.mark.parametrize("command", [["-m", "src.main"], ["-m", "uvicorn", "src.main:app", "--port", "PORT"]])
+@pytest.mark.parametrize(
+    "command", [["-m", "src.main"], ["-m", "uvicorn", "src.main:app", "--port", "PORT"]]
+)
 def test_missing_model_ends_the_start(tmp_path: Path, command: list[str]) -> None:
     """Without its model the service does not start, and says so in one CRITICAL."""
     model = tmp_path / "model.json"
     service = launch(*command, env={"MODEL_PATH": str(model)})
     assert service.wait_for_end() != 0
     (told,) = failures(service.records())
-    assert (told["level"], told["error"], told["path"]) == ("CRITICAL", "CreditScoringModelNotFoundError", str(model))
+    assert (told["level"], told["error"], told["path"]) == (
+        "CRITICAL",
+        "CreditScoringModelNotFoundError",
+        str(model),
+    )
     files = [line for line in told["exception"].splitlines() if line.startswith("  File ")]
     assert "/src/main.py" in [file for file in files if "pathlib" not in file][1]
     assert "uvicorn" not in told["exception"]
@@ -79,21 +85,26 @@ def test_open_requests_finish_when_it_stops(tmp_path: Path) -> None:
     """After SIGTERM open requests finish in the time they have, the rest get 503, no record is lost."""
     folder = copy_with(FAULTY, tmp_path)
     grace = ("--timeout-graceful-shutdown", "2")
-    with running("-m", "uvicorn", "src.faulty:app", "--port", "PORT", *grace, cwd=folder) as service:
+    with running(
+        "-m", "uvicorn", "src.faulty:app", "--port", "PORT", *grace, cwd=folder
+    ) as service:
         with ThreadPoolExecutor() as pool:
             quick = pool.submit(service.get, "/slow?seconds=1", headers={"X-Request-ID": "quick"})
             stuck = pool.submit(service.get, "/slow?seconds=60", headers={"X-Request-ID": "stuck"})
             service.get("/slow?seconds=0.3")  # by now the other two have arrived
             service.process.send_signal(signal.SIGTERM)
             assert (quick.result().status_code, quick.result().json()) == (200, "done")
-            assert (stuck.result().status_code, stuck.result().headers["x-request-id"]) == (503, "stuck")
+            assert (stuck.result().status_code, stuck.result().headers["x-request-id"]) == (
+                503,
+                "stuck",
+            )
         assert service.wait_for_end() in (0, -signal.SIGTERM)
     records = service.records()
     assert [r["status"] for r in access(records, "quick")] == [200]
     assert [r["status"] for r in access(records, "stuck")] == [503]
-    assert [(r["level"], r["error"]) for r in failures(records) if r["correlation_id"] == "stuck"] == [
-        ("ERROR", "UnavailableError")
-    ]
+    assert [
+        (r["level"], r["error"]) for r in failures(records) if r["correlation_id"] == "stuck"
+    ] == [("ERROR", "UnavailableError")]
     assert records[-1]["message"].startswith("Finished server process")
 
 
@@ -116,7 +127,9 @@ def test_task_and_thread_that_nobody_awaits_are_told() -> None:
         "import threading, src.main; thread = threading.Thread(target=lambda: 1 / 0);"
         "thread.start(); thread.join(); {}['main']"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1
     told = [json.loads(line)["message"] for line in done.stdout.splitlines()]
     assert told == ["a thread died", "uncaught exception"]

@@ -45,10 +45,16 @@ def scrape(service: Service, **headers: str) -> dict[tuple[str, ...], float]:
     response = httpx2.get(f"{service.url}/metrics", headers=headers)
     assert (response.status_code, response.headers["content-type"][:10]) == (200, "text/plain")
     families = text_string_to_metric_families(response.text)
-    return {(s.name, *(s.labels[name] for name in sorted(s.labels))): s.value for f in families for s in f.samples}
+    return {
+        (s.name, *(s.labels[name] for name in sorted(s.labels))): s.value
+        for f in families
+        for s in f.samples
+    }
 
 
-def new(before: dict[tuple[str, ...], float], after: dict[tuple[str, ...], float], name: str) -> dict[Any, float]:
+def new(
+    before: dict[tuple[str, ...], float], after: dict[tuple[str, ...], float], name: str
+) -> dict[Any, float]:
     """Return by how much the numbers of one name have grown."""
     grown = {key[1:]: value - before.get(key, 0) for key, value in after.items() if key[0] == name}
     return {labels: value for labels, value in grown.items() if value}
@@ -56,8 +62,21 @@ def new(before: dict[tuple[str, ...], float], after: dict[tuple[str, ...], float
 
 def test_failures_are_counted_as_they_are_told(faulty: Service) -> None:
     """Each record of a failure is counted once, by own class or as unexpected, and by its level."""
-    paths = ["/crash/async", "/crash/logged-by-library", "/own/logged-by-library", "/own/unavailable", "/own/teapot"]
-    paths += ["/http/500", "/http/dependency", "/after/background", "/crash/buggy-handler", "/nowhere", "/tell"]
+    paths = [
+        "/crash/async",
+        "/crash/logged-by-library",
+        "/own/logged-by-library",
+        "/own/unavailable",
+        "/own/teapot",
+    ]
+    paths += [
+        "/http/500",
+        "/http/dependency",
+        "/after/background",
+        "/crash/buggy-handler",
+        "/nowhere",
+        "/tell",
+    ]
     before = scrape(faulty)
     ids = [faulty.get(path).headers["x-request-id"] for path in [*paths, "/crash/async"]]
     ids.append(faulty.request("POST", "/body", json={}).headers["x-request-id"])
@@ -113,7 +132,9 @@ def test_the_page_is_no_part_of_the_api_and_may_ask_for_a_token() -> None:
 
 def workers(service: Service) -> list[int]:
     """Return the ids of the processes that have served."""
-    started = (re.fullmatch(r"Started server process \[(\d+)\]", r["message"]) for r in service.records())
+    started = (
+        re.fullmatch(r"Started server process \[(\d+)\]", r["message"]) for r in service.records()
+    )
     return [int(found[1]) for found in started if found]
 
 

@@ -44,7 +44,10 @@ def test_order_is_kept_once_for_each_key(service: Service) -> None:
     """Requests with the same idempotency key, also at the same time, are one order; a different one is refused."""
     key = {"Idempotency-Key": str(uuid4())}
     with ThreadPoolExecutor() as pool:
-        answers = [pool.submit(service.request, "POST", "/orders", json=ORDER, headers=key) for _ in range(8)]
+        answers = [
+            pool.submit(service.request, "POST", "/orders", json=ORDER, headers=key)
+            for _ in range(8)
+        ]
     assert {(answer.result().status_code, answer.result().json()["id"]) for answer in answers} == {
         (201, answers[0].result().json()["id"])
     }
@@ -65,7 +68,9 @@ def test_order_is_kept_once_for_each_key(service: Service) -> None:
         ({"surprise": 1}, "surprise"),
     ],
 )
-def test_order_that_does_not_fit_is_refused(service: Service, changes: dict[str, object], loc: str) -> None:
+def test_order_that_does_not_fit_is_refused(
+    service: Service, changes: dict[str, object], loc: str
+) -> None:
     """A wrong value is a 422 that names its field."""
     response = service.request("POST", "/orders", json={"items": [ORDER["items"][0] | changes]})
     assert response.status_code == 422
@@ -87,38 +92,46 @@ def test_unknown_order_is_an_error_of_our_own(service: Service) -> None:
         assert "There is no order with this id." in response.text
         correlation_id = response.headers["x-request-id"]
         told = [r for r in service.told(correlation_id) if r["logger"] == "errors"]
-        assert [(r["level"], r["error"], "exception" in r) for r in told] == [("INFO", "OrderNotFoundError", False)]
+        assert [(r["level"], r["error"], "exception" in r) for r in told] == [
+            ("INFO", "OrderNotFoundError", False)
+        ]
 
 
 def test_receipt_is_emitted_once_however_many_ask(shop: Shop, service: Service) -> None:
     """Of several who ask at once one emits; the others are told so, as is whoever comes later."""
-    request_fields = place(service)
+    location = place(service)
     with ThreadPoolExecutor() as pool:
-        answers = [pool.submit(service.request, "POST", f"{place_of}/receipt") for _ in range(10)]
+        answers = [pool.submit(service.request, "POST", f"{location}/receipt") for _ in range(10)]
     outcomes = [(one.result().status_code, one.result().json()["order_status"]) for one in answers]
     assert set(outcomes) <= {(200, "emitted"), (202, "emitting")}
-    later = service.request("POST", f"{place_of}/receipt")
+    later = service.request("POST", f"{location}/receipt")
     assert (later.status_code, later.json()["order_status"]) == (200, "emitted")
-    shop.assert_settled(request_fields.split("/")[-1])
+    shop.assert_settled(location.split("/")[-1])
     told = [r for r in service.told(later.headers["x-request-id"]) if r["logger"] == "errors"]
-    assert [(r["level"], r["error"], "exception" in r) for r in told] == [("INFO", "OrderAlreadyEmittedError", False)]
+    assert [(r["level"], r["error"], "exception" in r) for r in told] == [
+        ("INFO", "OrderAlreadyEmittedError", False)
+    ]
 
 
-@pytest.mark.parametrize(("mode", "kind"), [("error", "Failed"), ("late", "Failed"), ("refused", "Refused")])
-def test_tax_office_that_fails_is_an_error_of_our_own(shop: Shop, service: Service, mode: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("error", "Failed"), ("late", "Failed"), ("refused", "Refused")]
+)
+def test_tax_office_that_fails_is_an_error_of_our_own(
+    shop: Shop, service: Service, mode: str, kind: str
+) -> None:
     """Where the receipt cannot be emitted the answer says whether to come back, and the order can be tried again."""
-    request_fields = place(service)
+    location = place(service)
     shop.office.mode(mode)
-    failed = service.request("POST", f"{place_of}/receipt")
+    failed = service.request("POST", f"{location}/receipt")
     shop.office.mode("ok")
     expected = (503, "5") if kind == "Failed" else (500, None)
     assert (failed.status_code, failed.headers.get("retry-after")) == expected
     (told,) = failures(service.told(failed.headers["x-request-id"]))
     assert (told["level"], told["error"]) == ("ERROR", f"ReceiptEmission{kind}Error")
-    assert told["order_id"] == request_fields.split("/")[-1]
-    assert service.get(request_fields).json()["status"] == "new"
-    assert service.request("POST", f"{place_of}/receipt").json()["order_status"] == "emitted"
-    shop.assert_settled(request_fields.split("/")[-1])
+    assert told["order_id"] == location.split("/")[-1]
+    assert service.get(location).json()["status"] == "new"
+    assert service.request("POST", f"{location}/receipt").json()["order_status"] == "emitted"
+    shop.assert_settled(location.split("/")[-1])
 
 
 def test_tax_office_that_is_away_is_left_alone_for_a_while(shop: Shop) -> None:
@@ -128,5 +141,7 @@ def test_tax_office_that_is_away_is_left_alone_for_a_while(shop: Shop) -> None:
     answers = [service.request("POST", f"{place(service)}/receipt") for _ in range(7)]
     shop.office.mode("ok")
     assert {answer.status_code for answer in answers} == {503}
-    reasons = [failures(service.told(answer.headers["x-request-id"]))[0]["reason"] for answer in answers]
+    reasons = [
+        failures(service.told(answer.headers["x-request-id"]))[0]["reason"] for answer in answers
+    ]
     assert reasons == ["ReadTimeout"] * 5 + ["circuit open"] * 2

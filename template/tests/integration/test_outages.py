@@ -45,10 +45,16 @@ def world() -> Iterator[World]:
 def world_in(folder: Path) -> Iterator[World]:
     victims = Victim("postgres", folder), Victim("redis", folder)
     urls = {"DATABASE_URL": victims[0].start(), "REDIS_URL": victims[1].start()}
-    timeouts = {"DATABASE_TIMEOUT": str(TIMEOUT), "REDIS_TIMEOUT": str(TIMEOUT), "DATABASE_POOL_SIZE": "2"}
+    timeouts = {
+        "DATABASE_TIMEOUT": str(TIMEOUT),
+        "REDIS_TIMEOUT": str(TIMEOUT),
+        "DATABASE_POOL_SIZE": "2",
+    }
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("DATABASE_URL", urls["DATABASE_URL"])
-        subprocess.run([Path(sys.executable).with_name("alembic"), "upgrade", "head"], cwd=ROOT, check=True)
+        subprocess.run(
+            [Path(sys.executable).with_name("alembic"), "upgrade", "head"], cwd=ROOT, check=True
+        )
     with running(env=urls | timeouts) as service:
         yield World(service, *victims)
     for victim in victims:
@@ -58,7 +64,9 @@ def world_in(folder: Path) -> Iterator[World]:
 def decide(service: Service, **changes: object) -> httpx2.Response:
     """Send an application that was not seen before."""
     decide.amount += 1  # type: ignore[attr-defined]
-    return service.request("POST", "/decisions", json={**APPLICATION, "amount": decide.amount, **changes})  # type: ignore[attr-defined]
+    return service.request(
+        "POST", "/decisions", json={**APPLICATION, "amount": decide.amount, **changes}
+    )  # type: ignore[attr-defined]
 
 
 decide.amount = 0  # type: ignore[attr-defined]
@@ -128,7 +136,9 @@ def test_slow_statements_and_a_full_pool_are_errors_within_the_timeout(world: Wo
         try:
             async with connection.transaction():
                 await connection.execute("LOCK TABLE decisions")
-                return await asyncio.gather(*(asyncio.to_thread(decide, world.service) for _ in range(5)))
+                return await asyncio.gather(
+                    *(asyncio.to_thread(decide, world.service) for _ in range(5))
+                )
         finally:
             await connection.close()
 
@@ -148,10 +158,15 @@ def test_wrong_address_is_an_error_of_our_own(world: World, wrong: tuple[str, st
     urls[wrong[1]] = urls[wrong[1]].replace("127.0.0.1", "no-such-host.invalid")
     with running(env={"DATABASE_URL": urls["postgres"], "REDIS_URL": urls["redis"]}) as service:
         ready = service.get("/health/ready")
-        assert (ready.status_code, ready.json()["stores"]) == (503, {"postgres": False, "redis": False})
+        assert (ready.status_code, ready.json()["stores"]) == (
+            503,
+            {"postgres": False, "redis": False},
+        )
         response = decide(service)
         assert response.status_code == 503
-        assert [r["error"] for r in failures(service.told(response.headers["x-request-id"]))] == [ERRORS["redis"]]
+        assert [r["error"] for r in failures(service.told(response.headers["x-request-id"]))] == [
+            ERRORS["redis"]
+        ]
         told = {r["error"] for r in failures(service.records()) if "store" in r}
         assert told == {"PostgresConnectionNotAliveError", "RedisConnectionNotAliveError"}
         assert not [password for password in passwords if password in "".join(service.lines)]
@@ -198,5 +213,7 @@ def test_nothing_is_lost_while_a_store_dies_again_and_again(world: World, store:
     assert {r["correlation_id"]: r["status"] for r in records if r["logger"] == "access"} == answers
     assert sum(r["logger"] == "access" for r in records) == len(answers)
     told = Counter((r["correlation_id"], r["level"], r["error"]) for r in failures(records))
-    assert told == Counter((name, "ERROR", ERRORS[store]) for name, status in answers.items() if status == 503)
+    assert told == Counter(
+        (name, "ERROR", ERRORS[store]) for name, status in answers.items() if status == 503
+    )
     assert set(answers.values()) == {201, 503}

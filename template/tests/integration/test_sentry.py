@@ -30,9 +30,13 @@ def test_one_failure_is_one_event(sink: str, tmp_path: Path) -> None:
     folder = copy_with(Path(__file__).with_name("faulty.py"), tmp_path)
     env = {"SENTRY_DSN": f"http://key@{sink}/1", "CORS_ORIGINS": '["http://a.example"]'}
     expected = {}
-    with running("-m", "uvicorn", "src.faulty:app", "--port", "PORT", cwd=folder, env=env) as service:
+    with running(
+        "-m", "uvicorn", "src.faulty:app", "--port", "PORT", cwd=folder, env=env
+    ) as service:
         for case in CASES:
-            response = service.request(case.method, case.path, headers={"X-Request-ID": f"{case.method}{case.path}"})
+            response = service.request(
+                case.method, case.path, headers={"X-Request-ID": f"{case.method}{case.path}"}
+            )
             level = {"ERROR": "error", "CRITICAL": "fatal"}.get(case.level or "")
             if level:
                 expected[response.headers["x-request-id"]] = (level, case.error)
@@ -40,7 +44,12 @@ def test_one_failure_is_one_event(sink: str, tmp_path: Path) -> None:
         expected["secret"] = ("fatal", "ConnectionError")
         service.get("/after/background", headers={"X-Request-ID": "after"})
         expected["after"] = ("fatal", "KeyError")
-        service.request("POST", "/body", json={"name": 1, "password": "hunter2"}, headers={"X-Request-ID": "invalid"})
+        service.request(
+            "POST",
+            "/body",
+            json={"name": 1, "password": "hunter2"},
+            headers={"X-Request-ID": "invalid"},
+        )
         service.get("/tell", headers={"X-Request-ID": "tell", "Authorization": "hunter2"})
         expected["tell"] = ("error", None)
         service.told("tell")
@@ -55,9 +64,15 @@ def test_one_failure_is_one_event(sink: str, tmp_path: Path) -> None:
         for value in event.get("exception", {}).get("values", ()):
             for frame in value.get("stacktrace", {}).get("frames", ()):
                 assert "vars" not in frame
-                del frame["context_line"], frame["pre_context"], frame["post_context"]  # of the source
+                del (
+                    frame["context_line"],
+                    frame["pre_context"],
+                    frame["post_context"],
+                )  # of the source
     assert "hunter" not in str(told)
-    frames = next(e for e in told if e["tags"]["correlation_id"] == "GET/crash/async")["exception"]["values"][0]
+    frames = next(e for e in told if e["tags"]["correlation_id"] == "GET/crash/async")["exception"][
+        "values"
+    ][0]
     assert (frames["type"], frames["value"]) == ("ZeroDivisionError", "division by zero")
     assert frames["stacktrace"]["frames"][-1]["module"] == "src.faulty"
     assert frames["stacktrace"]["frames"][-1]["in_app"] is True
@@ -75,5 +90,7 @@ def test_what_keeps_it_from_starting_is_sent(sink: str) -> None:
 def test_nothing_is_sent_without_a_dsn() -> None:
     """Where nothing is configured, nothing is on."""
     code = "import src.main, sentry_sdk; print(sentry_sdk.get_client().is_active())"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "False"

@@ -32,13 +32,21 @@ def spans(sink: str) -> list[Span]:
     found = []
     for kept in httpx2.get(f"http://{sink}").json():
         assert kept["path"] == "/v1/traces"
-        for part in ExportTraceServiceRequest.FromString(base64.b64decode(kept["body"])).resource_spans:
+        for part in ExportTraceServiceRequest.FromString(
+            base64.b64decode(kept["body"])
+        ).resource_spans:
             names = {a.key: a.value.string_value for a in part.resource.attributes}
             assert names["service.name"] == "mine"
             for one in (span for scope in part.scope_spans for span in scope.spans):
-                facts = {a.key: getattr(a.value, a.value.WhichOneof("value") or "") for a in one.attributes}
+                facts = {
+                    a.key: getattr(a.value, a.value.WhichOneof("value") or "")
+                    for a in one.attributes
+                }
                 ids = one.span_id.hex(), one.parent_span_id.hex(), one.trace_id.hex()
-                failed, kind = one.status.code == Status.STATUS_CODE_ERROR, one.SpanKind.Name(one.kind)
+                failed, kind = (
+                    one.status.code == Status.STATUS_CODE_ERROR,
+                    one.SpanKind.Name(one.kind),
+                )
                 found.append(Span(one.name, *ids, failed, facts, kind))
                 assert not one.events
     return found
@@ -52,8 +60,15 @@ def test_request_failure_and_records_share_a_trace(sink: str, tmp_path: Path) ->
         crash = service.get("/crash/response-model?token=hunter3", headers=headers)
         own = service.get("/own/teapot", headers={"X-Request-ID": "own"})
         late = service.get("/after/background", headers={"X-Request-ID": "late"})
-        relayed = service.get("/relay", params={"to": service.url}, headers={"X-Request-ID": "relayed"})
-        assert (crash.status_code, own.status_code, late.status_code, relayed.json()) == (500, 418, 200, 404)
+        relayed = service.get(
+            "/relay", params={"to": service.url}, headers={"X-Request-ID": "relayed"}
+        )
+        assert (crash.status_code, own.status_code, late.status_code, relayed.json()) == (
+            500,
+            418,
+            200,
+            404,
+        )
         records = service.told("crash")
         assert [r["logger"] for r in records] == ["errors", "access"]
         # copier: if error_format == "problem"
@@ -61,11 +76,18 @@ def test_request_failure_and_records_share_a_trace(sink: str, tmp_path: Path) ->
         # copier: endif
         ids = {r["correlation_id"]: r["trace_id"] for r in service.records() if r.get("trace_id")}
     told = spans(sink)
-    requests = [s for s in told if "correlation_id" in s.facts and s.facts["url.path"] != "/nowhere"]
+    requests = [
+        s for s in told if "correlation_id" in s.facts and s.facts["url.path"] != "/nowhere"
+    ]
     by_id = {s.facts["correlation_id"]: s for s in requests}
     span = by_id["crash"]
     assert {(r["trace_id"], r["span_id"]) for r in records} == {(TRACE, span.id)}
-    assert (span.name, span.parent, span.trace, span.failed) == ("GET /crash/response-model", PARENT, TRACE, True)
+    assert (span.name, span.parent, span.trace, span.failed) == (
+        "GET /crash/response-model",
+        PARENT,
+        TRACE,
+        True,
+    )
     assert (span.facts["http.response.status_code"], span.facts["url.query"]) == (500, "***")
     assert span.facts["error.type"].endswith("ResponseValidationError")
     assert (by_id["own"].failed, by_id["late"].failed) == (False, False)
@@ -74,7 +96,9 @@ def test_request_failure_and_records_share_a_trace(sink: str, tmp_path: Path) ->
     assert "hunter" not in str(told)
 
     (call,) = [s for s in told if s.name == "HTTP GET"]
-    outer, inner = [next(s for s in told if s.facts.get("url.path") == path) for path in ("/relay", "/nowhere")]
+    outer, inner = [
+        next(s for s in told if s.facts.get("url.path") == path) for path in ("/relay", "/nowhere")
+    ]
     assert (call.parent, inner.parent, inner.trace) == (outer.id, call.id, outer.trace)
     assert (call.facts["server.address"], call.failed) == ("127.0.0.1", False)
 

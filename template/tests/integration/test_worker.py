@@ -40,7 +40,9 @@ def wait(worker: Service, one: str, outcome: str) -> list[Record]:
     return failures(worker.records(one))
 
 
-def test_order_is_heard_of_and_emitted_under_the_id_of_its_request(shop: Shop, worker: Service) -> None:
+def test_order_is_heard_of_and_emitted_under_the_id_of_its_request(
+    shop: Shop, worker: Service
+) -> None:
     """A worker emits the receipt of a new order; all that it and the tax office see has the request's id."""
     service = shop.service()
     response = service.request("POST", "/orders", json=ORDER, headers={"X-Request-ID": "from-afar"})
@@ -50,19 +52,31 @@ def test_order_is_heard_of_and_emitted_under_the_id_of_its_request(shop: Shop, w
     shop.assert_settled(order_id)
     assert f"{order_id} R1 from-afar\n" in shop.office.book.read_text()
     (line,) = lines(worker.records("from-afar"))
-    assert (line["level"], line["logger"], line["stream"], line["attempt"]) == ("INFO", "access", shop.stream, 1)
+    assert (line["level"], line["logger"], line["stream"], line["attempt"]) == (
+        "INFO",
+        "access",
+        shop.stream,
+        1,
+    )
     assert (line["message_id"].count("-"), line["duration_ms"] > 0) == (1, True)
     assert service.get(response.headers["location"]).json()["status"] == "emitted"
     again = service.request("POST", f"{response.headers['location']}/receipt")
-    assert (again.status_code, again.json()) == (200, {"order_id": order_id, "order_status": "emitted"})
+    assert (again.status_code, again.json()) == (
+        200,
+        {"order_id": order_id, "order_status": "emitted"},
+    )
     shop.assert_settled(order_id)
-    assert "    2 x       3.50  tea\n" in (shop.receipts / f"{order_id}.txt").read_text(encoding="utf-8")
+    assert "    2 x       3.50  tea\n" in (shop.receipts / f"{order_id}.txt").read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize(
     ("mode", "reason"), [("error", "status 500"), ("late", "ReadTimeout"), ("slow", "ReadTimeout")]
 )
-def test_tax_office_that_fails_is_asked_again(shop: Shop, worker: Service, one: str, mode: str, reason: str) -> None:
+def test_tax_office_that_fails_is_asked_again(
+    shop: Shop, worker: Service, one: str, mode: str, reason: str
+) -> None:
     """What the tax office fails to answer is a WARNING and tried again later; in the end it is registered once."""
     shop.office.mode(mode)
     (order_id,) = shop.place(one)
@@ -70,7 +84,9 @@ def test_tax_office_that_fails_is_asked_again(shop: Shop, worker: Service, one: 
     shop.office.mode("ok")
     told = wait(worker, one, "emitted")
     shop.assert_settled(order_id)
-    assert {(r["level"], r["error"], r["reason"]) for r in told} == {("WARNING", "ReceiptEmissionFailedError", reason)}
+    assert {(r["level"], r["error"], r["reason"]) for r in told} == {
+        ("WARNING", "ReceiptEmissionFailedError", reason)
+    }
     assert [r["attempt"] for r in lines(worker.records(), one)] == list(range(1, len(told) + 2))
 
 
@@ -81,20 +97,28 @@ def test_tax_office_that_stays_away_makes_a_dead_letter_that_can_be_replayed(
     shop.office.kill()
     (order_id,) = shop.place(one)
     told = wait(worker, one, "dead")
-    assert [(r["level"], r["attempt"]) for r in told] == [("WARNING", 1), ("WARNING", 2), ("ERROR", 3)]
+    assert [(r["level"], r["attempt"]) for r in told] == [
+        ("WARNING", 1),
+        ("WARNING", 2),
+        ("ERROR", 3),
+    ]
     assert "httpx2.ConnectError" in told[-1]["exception"]
     assert told[-1]["order_id"] == order_id
     shop.office.start()
     worker.wait(lambda _: shop.redis("XLEN", f"{shop.stream}:dead") == 1)
     replaying = shop.worker("replay")
     assert replaying.wait_for_end() == 0
-    assert [r["count"] for r in replaying.records() if r["message"] == "dead letters replayed"] == [1]
+    assert [r["count"] for r in replaying.records() if r["message"] == "dead letters replayed"] == [
+        1
+    ]
     wait(worker, one, "emitted")
     shop.assert_settled(order_id)
     assert shop.redis("XLEN", f"{shop.stream}:dead") == 0
 
 
-@pytest.mark.parametrize(("mode", "reason"), [("refused", "status 422"), ("nonsense", "status 201")])
+@pytest.mark.parametrize(
+    ("mode", "reason"), [("refused", "status 422"), ("nonsense", "status 201")]
+)
 def test_answer_that_will_not_change_is_not_asked_for_again(
     shop: Shop, worker: Service, one: str, mode: str, reason: str
 ) -> None:
@@ -107,7 +131,9 @@ def test_answer_that_will_not_change_is_not_asked_for_again(
 
 def test_printer_that_fails_is_told_and_tried_again(shop: Shop, worker: Service, one: str) -> None:
     """A folder in which nothing can be written is an error of our own, and the cause of a delay only."""
-    hidden = shop.receipts.rename(shop.receipts.with_name("hidden")) if shop.receipts.exists() else None
+    hidden = (
+        shop.receipts.rename(shop.receipts.with_name("hidden")) if shop.receipts.exists() else None
+    )
     shop.receipts.touch()
     (order_id,) = shop.place(one)
     wait(worker, one, "retried")
@@ -120,14 +146,17 @@ def test_printer_that_fails_is_told_and_tried_again(shop: Shop, worker: Service,
 
 
 @pytest.mark.parametrize(
-    "fields", [("nothing", "here"), ("order_id", b"\xff\x00"), ("order_id", "7", "attempt", "x" * 5000)]
+    "fields",
+    [("nothing", "here"), ("order_id", b"\xff\x00"), ("order_id", "7", "attempt", "x" * 5000)],
 )
 def test_message_that_cannot_be_read_is_told_once_and_put_aside(
     shop: Shop, worker: Service, fields: tuple[str, ...]
 ) -> None:
     """Whatever somebody writes into the stream, it is one ERROR under an id of ours, and a dead letter."""
     before = shop.redis("XLEN", f"{shop.stream}:dead")
-    message_id = shop.redis("XADD", shop.stream, "*", "correlation_id", "some\nbody", *fields).decode()
+    message_id = shop.redis(
+        "XADD", shop.stream, "*", "correlation_id", "some\nbody", *fields
+    ).decode()
     worker.wait(lambda records: lines(records, message_id=message_id, outcome="dead"))
     worker.wait(lambda _: shop.redis("XLEN", f"{shop.stream}:dead") == before + 1)
     (told,) = [r for r in failures(worker.records()) if r.get("message_id") == message_id]
@@ -139,7 +168,10 @@ def test_bug_is_critical_and_starts_at_our_code(shop: Shop, worker: Service, one
     """What nobody has thought of is one CRITICAL and a dead letter, and the worker goes on."""
     (order_id,) = shop.place(one)
     wait(worker, one, "emitted")
-    shop.query("UPDATE orders SET status = 'new', items = '{}', due_at = now() WHERE id::text = $1", order_id)
+    shop.query(
+        "UPDATE orders SET status = 'new', items = '{}', due_at = now() WHERE id::text = $1",
+        order_id,
+    )
     (told,) = wait(worker, one, "dead")
     assert (told["level"], told["error"]) == ("CRITICAL", "ValidationError")
     assert "worker.py" in told["exception"].splitlines()[1]
@@ -161,7 +193,9 @@ def test_stuck_emission_is_taken_over_and_told(shop: Shop, worker: Service, one:
     shop.assert_settled(order_id)
 
 
-def test_order_that_kills_its_worker_each_time_becomes_a_dead_letter(shop: Shop, worker: Service, one: str) -> None:
+def test_order_that_kills_its_worker_each_time_becomes_a_dead_letter(
+    shop: Shop, worker: Service, one: str
+) -> None:
     """Attempts of which nothing was heard count as well, so that no order is tried for ever."""
     (order_id,) = shop.place(one)
     wait(worker, one, "emitted")
@@ -171,7 +205,9 @@ def test_order_that_kills_its_worker_each_time_becomes_a_dead_letter(shop: Shop,
     assert (told["level"], told["error"], told["attempt"]) == ("ERROR", "OrderError", 4)
 
 
-def test_emission_elsewhere_is_left_alone_and_looked_after(shop: Shop, worker: Service, one: str) -> None:
+def test_emission_elsewhere_is_left_alone_and_looked_after(
+    shop: Shop, worker: Service, one: str
+) -> None:
     """A worker does not touch what another one does, but sees to it that it comes to an end."""
     (order_id,) = shop.place(one)
     wait(worker, one, "emitted")
@@ -200,7 +236,11 @@ def test_stream_that_cannot_be_read_is_told_once(shop: Shop, worker: Service, on
 def test_worker_stops_when_it_is_asked_to(shop: Shop, one: str, sent: signal.Signals) -> None:
     """A worker ends what it does, says so, and leaves nothing behind."""
     other = shop.worker()
-    assert (other.stop(sent), other.errors, [r for r in other.records() if r["level"] == "CRITICAL"]) == (0, [], [])
+    assert (
+        other.stop(sent),
+        other.errors,
+        [r for r in other.records() if r["level"] == "CRITICAL"],
+    ) == (0, [], [])
     assert [r["message"] for r in other.records()] == ["worker is ready", "worker stopped"]
     assert other.errors == []
 
@@ -209,7 +249,10 @@ def test_wrong_setting_ends_the_start_with_one_line(shop: Shop) -> None:
     """A wrong setting ends the worker, and is named in one line."""
     wrong = launch("-m", "src.worker", env=shop.env | {"MAX_ATTEMPTS": "many"})
     assert wrong.wait_for_end() == 3
-    assert (wrong.lines, [line[:29] for line in wrong.errors]) == ([], ["wrong settings: max_attempts:"])
+    assert (wrong.lines, [line[:29] for line in wrong.errors]) == (
+        [],
+        ["wrong settings: max_attempts:"],
+    )
 
 
 def test_unknown_argument_is_refused_with_a_line_that_helps() -> None:
@@ -227,5 +270,9 @@ def test_bug_in_the_worker_itself_is_told_once(shop: Shop, tmp_path: Path) -> No
     broken = launch("-m", "src.worker", cwd=folder, env=shop.env)
     assert broken.wait_for_end() == 1
     (told,) = failures(broken.records())
-    assert (told["level"], told["message"], told["error"]) == ("CRITICAL", "the service cannot run", "KeyError")
+    assert (told["level"], told["message"], told["error"]) == (
+        "CRITICAL",
+        "the service cannot run",
+        "KeyError",
+    )
     assert broken.errors == []

@@ -78,7 +78,10 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
         shop.redis("XGROUP", "CREATE", shop.stream, "workers", "$")
         # copier: endif
         worker = shop.worker()
-        headers = {"X-Request-ID": "good", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+        headers = {
+            "X-Request-ID": "good",
+            "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        }
         assert service.request("POST", "/orders", json=ORDER, headers=headers).status_code == 201
         worker.wait(lambda records: lines(records, "good", outcome="emitted"))
         shop.office.mode("error")
@@ -112,28 +115,42 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
 def test_messages_lag_and_dead_letters_are_counted(seen: dict[str, Any]) -> None:
     """The worker's page tells what has become of messages, how old the oldest one is, and what was given up."""
     late, empty, broken = seen["pages"]
-    counts = {key[1]: value for key, value in late.items() if key[0] == "message_duration_seconds_count" and value}
+    counts = {
+        key[1]: value
+        for key, value in late.items()
+        if key[0] == "message_duration_seconds_count" and value
+    }
     assert counts == {"emitted": 1, "retried": 1, "dead": 1}
-    assert {key[1:]: value for key, value in late.items() if key[0] == "errors_total" and value} == {
+    assert {
+        key[1:]: value for key, value in late.items() if key[0] == "errors_total" and value
+    } == {
         ("ReceiptEmissionFailedError", "WARNING"): 1,
         ("ReceiptEmissionFailedError", "ERROR"): 1,
     }
     assert (late["store_up", "postgres"], late["store_up", "redis"]) == (1, 1)
     assert ("store_pool", "in_use", "redis") in late
     assert 3600 <= late["worker_lag_seconds",] < 7200
-    assert (late["dead_letters",], empty["dead_letters",], empty["worker_lag_seconds",]) == (1, 1, 0)
+    assert (late["dead_letters",], empty["dead_letters",], empty["worker_lag_seconds",]) == (
+        1,
+        1,
+        0,
+    )
     assert isnan(broken["worker_lag_seconds",])
     assert isnan(broken["dead_letters",])
     assert {name for name, *_ in late} >= OF_WORKERS
 
 
-async def test_page_shows_what_is_away_and_a_bug_in_it_is_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_page_shows_what_is_away_and_a_bug_in_it_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """A store that is away is down, of which the worker has told; what nobody has foreseen is one CRITICAL."""
 
     async def backlog() -> tuple[float, float]:
         raise KeyError("ours")
 
-    page = Page({"redis": RedisConnector(pydantic.RedisDsn("redis://127.0.0.1:1/0"), 1, 1)}, backlog)
+    page = Page(
+        {"redis": RedisConnector(pydantic.RedisDsn("redis://127.0.0.1:1/0"), 1, 1)}, backlog
+    )
     await asyncio.to_thread(page.collect)
     assert prometheus_client.REGISTRY.get_sample_value("store_up", {"store": "redis"}) == 0
     assert [r.levelname for r in caplog.records if r.levelno > logging.INFO] == ["CRITICAL"]
@@ -144,28 +161,55 @@ async def test_page_shows_what_is_away_and_a_bug_in_it_is_told(caplog: pytest.Lo
 def test_trace_of_a_request_goes_on_in_the_worker(seen: dict[str, Any]) -> None:
     """Each attempt is a span within the request that has placed the order; what it does is within that."""
     told = seen["spans"]
-    (request,) = [s for s in told if s.name == "POST /orders" and s.facts["correlation_id"] == "good"]
-    (message,) = [s for s in told if s.name.startswith("process") and s.facts["correlation_id"] == "good"]
+    (request,) = [
+        s for s in told if s.name == "POST /orders" and s.facts["correlation_id"] == "good"
+    ]
+    (message,) = [
+        s for s in told if s.name.startswith("process") and s.facts["correlation_id"] == "good"
+    ]
     assert (request.trace, message.trace, message.parent) == (TRACE, TRACE, request.id)
-    assert (message.kind, message.failed, message.facts["outcome"]) == ("SPAN_KIND_CONSUMER", False, "emitted")
-    assert {s.name for s in told if s.parent == message.id} >= {"postgresql UPDATE", "HTTP POST", "redis XACK"}
+    assert (message.kind, message.failed, message.facts["outcome"]) == (
+        "SPAN_KIND_CONSUMER",
+        False,
+        "emitted",
+    )
+    assert {s.name for s in told if s.parent == message.id} >= {
+        "postgresql UPDATE",
+        "HTTP POST",
+        "redis XACK",
+    }
     records = [r for r in seen["records"] if r["correlation_id"] == "good"]
     assert {r["trace_id"] for r in records} == {TRACE}
     assert [r["span_id"] for r in lines(records)] == [message.id]
 
-    (request,) = [s for s in told if s.name == "POST /orders" and s.facts["correlation_id"] == "bad"]
+    (request,) = [
+        s for s in told if s.name == "POST /orders" and s.facts["correlation_id"] == "bad"
+    ]
     attempts = [s for s in told if s.parent == request.id and s.name.startswith("process")]
-    outcomes = {s.facts["attempt"]: (s.facts["outcome"], s.failed, s.facts.get("error.type")) for s in attempts}
-    assert outcomes == {1: ("retried", False, None), 2: ("dead", True, "ReceiptEmissionFailedError")}
-    assert all(s.parent for s in told if s.name.startswith(("redis", "postgresql")))  # looking for work is no trace
+    outcomes = {
+        s.facts["attempt"]: (s.facts["outcome"], s.failed, s.facts.get("error.type"))
+        for s in attempts
+    }
+    assert outcomes == {
+        1: ("retried", False, None),
+        2: ("dead", True, "ReceiptEmissionFailedError"),
+    }
+    assert all(
+        s.parent for s in told if s.name.startswith(("redis", "postgresql"))
+    )  # looking for work is no trace
 
 
 # copier: endif
 # copier: if "sentry" in observability
 def test_failed_message_is_one_event(seen: dict[str, Any]) -> None:
     """A failure from ERROR on is sent once, with the id of the request; an attempt that is repeated is not."""
-    told = Counter((e["level"], e["tags"]["error"], e["tags"].get("correlation_id")) for e in seen["events"])
-    assert told == {("error", "ReceiptEmissionFailedError", "bad"): 1, ("error", "StoreRefusedError", None): 1}
+    told = Counter(
+        (e["level"], e["tags"]["error"], e["tags"].get("correlation_id")) for e in seen["events"]
+    )
+    assert told == {
+        ("error", "ReceiptEmissionFailedError", "bad"): 1,
+        ("error", "StoreRefusedError", None): 1,
+    }
     (event,) = [e for e in seen["events"] if "correlation_id" in e["tags"]]
     assert event["contexts"]["facts"]["attempt"] == 2
 

@@ -21,7 +21,9 @@ def broken_answer(scope: Scope, exc: BaseException) -> Response:
 async def test_bug_in_the_handlers_is_answered_and_told(caplog: pytest.LogCaptureFixture) -> None:
     """If the handlers fail, the answer is a plain 500 with the id, and one CRITICAL names both errors."""
     guard = ErrorBoundary(crashing, "X-Request-ID", 1_000_000, broken_answer, lambda app: app)
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(guard), base_url="http://test") as client:
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(guard), base_url="http://test"
+    ) as client:
         response = await client.get("/", headers={"X-Request-ID": "mine"})
     assert (response.status_code, response.headers["x-request-id"]) == (500, "mine")
     (record,) = [r for r in caplog.records if r.levelno >= logging.WARNING]
@@ -31,9 +33,13 @@ async def test_bug_in_the_handlers_is_answered_and_told(caplog: pytest.LogCaptur
     assert isinstance(record.exc_info[1].__context__, KeyError)
 
 
-async def test_what_keeps_the_service_from_starting_is_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_keeps_the_service_from_starting_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """An error while it starts is one CRITICAL, and still ends the start."""
     with pytest.raises(KeyError):
         async with report_lifespan_errors():
             raise KeyError("no such model")
-    assert [(r.levelname, r.message) for r in caplog.records] == [("CRITICAL", "the service cannot run")]
+    assert [(r.levelname, r.message) for r in caplog.records] == [
+        ("CRITICAL", "the service cannot run")
+    ]

@@ -27,7 +27,9 @@ def test_score_is_the_sum_of_the_weights() -> None:
     assert features["duration_months"] == dict(card["numbers"]["duration_months"])[19]
     result = MODEL.score(features)
     odds = result.default_probability / (1 - result.default_probability)
-    assert odds == pytest.approx(2.718281828 ** (card["intercept"] + sum(features.values())), rel=0.01)
+    assert odds == pytest.approx(
+        2.718281828 ** (card["intercept"] + sum(features.values())), rel=0.01
+    )
     assert (result.outcome == "approved") is (result.default_probability < card["approve_below"])
 
 
@@ -43,7 +45,10 @@ def test_every_number_falls_into_a_bin(months: int) -> None:
     bins = MODEL.numbers["duration_months"]
     expected = next(weight for edge, weight in reversed(bins) if months >= edge)
     assert (
-        MODEL.features(CreditApplication(**{**APPLICATION, "duration_months": months}))["duration_months"] == expected
+        MODEL.features(CreditApplication(**{**APPLICATION, "duration_months": months}))[
+            "duration_months"
+        ]
+        == expected
     )  # type: ignore[arg-type]
 
 

@@ -48,7 +48,14 @@ SCHEMA = {
     # copier: endif
     "url.path": "wildcard",
 }
-TYPES = {"date": str, "keyword": str, "match_only_text": str, "wildcard": str, "long": int, "object": dict}
+TYPES = {
+    "date": str,
+    "keyword": str,
+    "match_only_text": str,
+    "wildcard": str,
+    "long": int,
+    "object": dict,
+}
 REQUIRED = ["@timestamp", "log.level", "message"]  # first, and in this order
 
 
@@ -75,8 +82,12 @@ def written(capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
     (line,) = capfd.readouterr().out.splitlines()
     record: dict[str, Any] = json.loads(line)
     assert list(record)[:3] == REQUIRED
-    assert {name: type(value) for name, value in record.items()} == {name: TYPES[SCHEMA[name]] for name in record}
-    assert {type(value) for value in record["labels"].values()} <= {str}  # its object_type is keyword
+    assert {name: type(value) for name, value in record.items()} == {
+        name: TYPES[SCHEMA[name]] for name in record
+    }
+    assert {type(value) for value in record["labels"].values()} <= {
+        str
+    }  # its object_type is keyword
     assert datetime.fromisoformat(record["@timestamp"]).tzinfo
     assert (record["ecs.version"], record["service.name"], record["process.thread.name"]) == (
         "8.11.0",
@@ -90,9 +101,17 @@ def written(capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
 def test_request(capfd: pytest.CaptureFixture[str]) -> None:
     """An access line says what was asked for, what was answered, and how long it took."""
     configure_logging("info", "ecs", "s")
-    log_access({"type": "http", "method": "GET", "path": "/x", "client": ("::1", 1)}, 404, time.perf_counter() - 0.25)
+    log_access(
+        {"type": "http", "method": "GET", "path": "/x", "client": ("::1", 1)},
+        404,
+        time.perf_counter() - 0.25,
+    )
     record = written(capfd)
-    assert (record["http.request.method"], record["url.path"], record["http.response.status_code"]) == (
+    assert (
+        record["http.request.method"],
+        record["url.path"],
+        record["http.response.status_code"],
+    ) == (
         "GET",
         "/x",
         404,
@@ -112,13 +131,18 @@ def test_failure(capfd: pytest.CaptureFixture[str]) -> None:
     assert record["error.stack_trace"].endswith("UnavailableError: it\nrests")
     labels = record["labels"]
     assert (labels["port"], labels["path"], labels["status"]) == ("5432", "/a/file", "503")
-    assert (labels["errors"], json.loads(labels["nested"])["password"]) == ('[{"loc": ["body"]}]', "***")
+    assert (labels["errors"], json.loads(labels["nested"])["password"]) == (
+        '[{"loc": ["body"]}]',
+        "***",
+    )
 
 
 # copier: if "opentelemetry" in observability
 def test_trace(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A record within a trace says which, and which span."""
-    monkeypatch.setattr("src.airtight.logging.handler.context_fields", [lambda: {"trace_id": "a1", "span_id": "b2"}])
+    monkeypatch.setattr(
+        "src.airtight.logging.handler.context_fields", [lambda: {"trace_id": "a1", "span_id": "b2"}]
+    )
     configure_logging("info", "ecs", "s")
     logging.getLogger("shop").info("sold")
     record = written(capfd)
@@ -131,7 +155,11 @@ def test_trace(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
     [
         (ZeroDivisionError("division by zero"), "ZeroDivisionError", "division by zero"),
         (KeyError(), "KeyError", ""),
-        (ExceptionGroup("both", [ValueError("a"), KeyError("b")]), "ExceptionGroup", "both (2 sub-exceptions)"),
+        (
+            ExceptionGroup("both", [ValueError("a"), KeyError("b")]),
+            "ExceptionGroup",
+            "both (2 sub-exceptions)",
+        ),
     ],
 )
 def test_failure_that_anybody_logs(
@@ -139,17 +167,36 @@ def test_failure_that_anybody_logs(
 ) -> None:
     """A library's record has the type and the message of its error, too."""
     configure_logging("info", "ecs", "s")
-    logging.getLogger("library").error("failed", exc_info=error, extra={"error": {"code": 1}, "route": 7, "status": {}})
+    logging.getLogger("library").error(
+        "failed", exc_info=error, extra={"error": {"code": 1}, "route": 7, "status": {}}
+    )
     record = written(capfd)
     assert (record["error.type"], record["error.message"]) == (kind, message)
-    assert record["labels"] == {"correlation_id": "abc", "error": '{"code": 1}', "route": "7", "status": "{}"}
+    assert record["labels"] == {
+        "correlation_id": "abc",
+        "error": '{"code": 1}',
+        "route": "7",
+        "status": "{}",
+    }
 
 
 def test_rejected_request(capfd: pytest.CaptureFixture[str]) -> None:
     """The body is a label: the schema's field is for a full one, and this is masked and cut."""
     configure_logging("info", "ecs", "s")
-    fields = {"status": 422, "method": "POST", "path": "/x", "route": "/x", "errors": [{"loc": ["body", "name"]}]}
-    report_exception(UnavailableError("no"), logging.WARNING, "invalid request", body='{"password":"***"}', **fields)
+    fields = {
+        "status": 422,
+        "method": "POST",
+        "path": "/x",
+        "route": "/x",
+        "errors": [{"loc": ["body", "name"]}],
+    }
+    report_exception(
+        UnavailableError("no"),
+        logging.WARNING,
+        "invalid request",
+        body='{"password":"***"}',
+        **fields,
+    )
     record = written(capfd)
     assert (record["http.response.status_code"], record["url.path"], record["error.type"]) == (
         422,
@@ -162,15 +209,26 @@ def test_rejected_request(capfd: pytest.CaptureFixture[str]) -> None:
 def test_record_of_anybody(capfd: pytest.CaptureFixture[str]) -> None:
     """A record tells where it comes from; a fact never takes the place of a field of another type."""
     configure_logging("info", "ecs", "s")
-    logging.getLogger("shop").warning("sold", extra={"status": "shipped", "client": 7, "method": None})
+    logging.getLogger("shop").warning(
+        "sold", extra={"status": "shipped", "client": 7, "method": None}
+    )
     record = written(capfd)
-    assert (record["log.level"], record["message"], record["log.logger"]) == ("WARNING", "sold", "shop")
-    assert (record["log.origin.file.name"], record["log.origin.function"]) == ("test_ecs.py", "test_record_of_anybody")
+    assert (record["log.level"], record["message"], record["log.logger"]) == (
+        "WARNING",
+        "sold",
+        "shop",
+    )
+    assert (record["log.origin.file.name"], record["log.origin.function"]) == (
+        "test_ecs.py",
+        "test_record_of_anybody",
+    )
     assert record["labels"] == {"correlation_id": "abc", "status": "shipped", "client": "7"}
 
 
 @pytest.mark.parametrize("form", ["json", "ecs", "console"])
-def test_file_holds_the_same_and_rotates(capfd: pytest.CaptureFixture[str], tmp_path: Path, form: str) -> None:
+def test_file_holds_the_same_and_rotates(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, form: str
+) -> None:
     """The second place has what stdout has, failures once; a full file gives way to a new one."""
     file = tmp_path / "log"
     file.write_text("x" * 9_999_000 + "\n", encoding="utf-8")

@@ -46,7 +46,10 @@ def test_facts_are_attributes_and_part_of_the_text() -> None:
     error = errors.RedisConnectionError("cache", port=6379)
     assert (error.host, error.port, error.status_code) == ("cache", 6379, 503)
     assert dict(error.headers or {}) == {"Retry-After": "5"}
-    assert str(error) == "Unable to connect to Redis, or to hold the connection. host='cache' port=6379"
+    assert (
+        str(error)
+        == "Unable to connect to Redis, or to hold the connection. host='cache' port=6379"
+    )
     assert str(errors.RedisConnectionNotAliveError("cache", 1)).startswith(
         "The connection to Redis is not alive. host="
     )

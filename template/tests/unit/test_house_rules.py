@@ -25,13 +25,22 @@ GOOD = [
 BAD = [
     ("raise ValueError", "1: AIR001 raises ValueError"),
     ("raise ValueError('x') from e", "1: AIR001 raises ValueError"),
-    ("from fastapi import HTTPException\nraise HTTPException(404)", "2: AIR001 raises HTTPException"),
+    (
+        "from fastapi import HTTPException\nraise HTTPException(404)",
+        "2: AIR001 raises HTTPException",
+    ),
     ("import httpx2\nraise httpx2.HTTPError", "2: AIR001 raises httpx2.HTTPError"),
-    ("def f(v):\n    raise ValueError('bad')\nPort = Annotated[int, AfterValidator(g)]", "2: AIR001 raises ValueError"),
+    (
+        "def f(v):\n    raise ValueError('bad')\nPort = Annotated[int, AfterValidator(g)]",
+        "2: AIR001 raises ValueError",
+    ),
     ("def f():\n    def g():\n        raise KeyError", "3: AIR001 raises KeyError"),
     ("try:\n    f()\nexcept KeyError:\n    logger.exception('x')\n    raise", "4: AIR002"),
     ("try:\n    f()\nexcept KeyError as exc:\n    logging.error('x')\n    raise exc", "4: AIR002"),
-    ("try:\n    f()\nexcept KeyError as exc:\n    self._log.critical('x')\n    clean()\n    raise exc", "4: AIR002"),
+    (
+        "try:\n    f()\nexcept KeyError as exc:\n    self._log.critical('x')\n    clean()\n    raise exc",
+        "4: AIR002",
+    ),
 ]
 
 

@@ -50,13 +50,22 @@ def quiet(form: str = "json") -> None:
 @pytest.mark.parametrize(
     ("value", "masked"),
     [
-        ({"password": "x", "PASSWD": 1, "api_key": ["x"]}, {"password": "***", "PASSWD": "***", "api_key": "***"}),
-        ({"user": {"Authorization": "Bearer x", "name": "ann"}}, {"user": {"Authorization": "***", "name": "ann"}}),
+        (
+            {"password": "x", "PASSWD": 1, "api_key": ["x"]},
+            {"password": "***", "PASSWD": "***", "api_key": "***"},
+        ),
+        (
+            {"user": {"Authorization": "Bearer x", "name": "ann"}},
+            {"user": {"Authorization": "***", "name": "ann"}},
+        ),
         ("see amqp://me:p@ss:word@queue/x now", "see amqp://me:***@queue/x now"),
         (["https://:secret@api/0"], ["https://:***@api/0"]),
         ("http://host:80/path", "http://host:80/path"),
         ("x" * 2_001, "x" * 2_000 + "… (1 more)"),
-        ({"a": {"b": {"c": {"d": {"e": {"f": {"g": 1}}}}}}}, {"a": {"b": {"c": {"d": {"e": {"f": "{'g': 1}"}}}}}}),
+        (
+            {"a": {"b": {"c": {"d": {"e": {"f": {"g": 1}}}}}}},
+            {"a": {"b": {"c": {"d": {"e": {"f": "{'g': 1}"}}}}}},
+        ),
         (list(range(60)), list(range(50))),
         (None, None),
         (True, True),
@@ -68,7 +77,9 @@ def test_mask(value: object, masked: object) -> None:
     assert redact(value) == masked
 
 
-@pytest.mark.parametrize("value", [{"a": "\ud800"}, {"a": 2**70}, {"a": object}, {"a": float("nan")}])
+@pytest.mark.parametrize(
+    "value", [{"a": "\ud800"}, {"a": 2**70}, {"a": object}, {"a": float("nan")}]
+)
 def test_json_holds_whatever_it_is_given(value: dict[str, Any]) -> None:
     """No value keeps a record from being written."""
     assert list(json.loads(to_json(value))) == ["a"]
@@ -83,13 +94,28 @@ def test_record_is_one_json_object(capfd: pytest.CaptureFixture[str]) -> None:
     except KeyError:
         logger.exception("failed %s", "once", extra={"order": 7, "level": "fake", "token": "t"})
     (record,) = written(capfd)
-    assert list(record) == ["timestamp", "level", "logger", "message", "correlation_id", "order", "token", "exception"]
-    assert (record["level"], record["message"], record["correlation_id"]) == ("ERROR", "failed once", "abc")
+    assert list(record) == [
+        "timestamp",
+        "level",
+        "logger",
+        "message",
+        "correlation_id",
+        "order",
+        "token",
+        "exception",
+    ]
+    assert (record["level"], record["message"], record["correlation_id"]) == (
+        "ERROR",
+        "failed once",
+        "abc",
+    )
     assert (record["order"], record["token"]) == (7, "***")
     assert record["exception"].endswith("KeyError: 'x'")
 
 
-def test_console_record_is_one_line_with_the_traceback_below(capfd: pytest.CaptureFixture[str]) -> None:
+def test_console_record_is_one_line_with_the_traceback_below(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     """In the form for people nothing can look like another record."""
     quiet("console")
     logger.warning("first\nsecond\x1b[31m", extra={"fact": "a\nb"})
@@ -120,7 +146,12 @@ def test_report_takes_facts_of_any_name(capfd: pytest.CaptureFixture[str]) -> No
     vars(error).update(name="n", message="m", host="h")
     report_exception(error, store="cache")
     (record,) = written(capfd)
-    assert (record["name_"], record["message_"], record["host"], record["store"]) == ("n", "m", "h", "cache")
+    assert (record["name_"], record["message_"], record["host"], record["store"]) == (
+        "n",
+        "m",
+        "h",
+        "cache",
+    )
     assert (record["level"], record["error"]) == ("ERROR", "UnavailableError")
 
 
@@ -179,7 +210,9 @@ def test_stream_that_breaks_is_told_once(monkeypatch: pytest.MonkeyPatch) -> Non
     assert stderr.getvalue().count("records are lost") == 2
 
 
-def test_wrong_log_call_breaks_nothing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_wrong_log_call_breaks_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """A call whose arguments do not fit is told on stderr."""
     quiet()
     logger.error("%d", "seven")

@@ -64,11 +64,17 @@ async def test_emission_goes_its_steps_in_order() -> None:
     """An emission locks, prints, registers, and asks how far it has come."""
     parts = FakeParts()
     assert await facade(parts).emit(ORDER) == "emitted"
-    assert parts.calls == ["ensure_order_unlocked", "create", "emit_receipt_note", "get_order_status"]
+    assert parts.calls == [
+        "ensure_order_unlocked",
+        "create",
+        "emit_receipt_note",
+        "get_order_status",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("outcome", "status"), [(OrderAlreadyInProgressError, "emitting"), (OrderAlreadyEmittedError, "emitted")]
+    ("outcome", "status"),
+    [(OrderAlreadyInProgressError, "emitting"), (OrderAlreadyEmittedError, "emitted")],
 )
 async def test_expected_outcome_is_an_answer(
     caplog: pytest.LogCaptureFixture, outcome: type[APIError], status: str

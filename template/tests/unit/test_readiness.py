@@ -33,7 +33,10 @@ async def test_outage_and_return_are_told_once(caplog: pytest.LogCaptureFixture)
     for store.away in (False, True, True, False, False):
         answers.append(await readiness.check())
     assert answers == [{"shelf": up, "cellar": True} for up in (True, False, False, True, True)]
-    assert [(r.levelname, r.__dict__["store"]) for r in caplog.records] == [("ERROR", "shelf"), ("INFO", "shelf")]
+    assert [(r.levelname, r.__dict__["store"]) for r in caplog.records] == [
+        ("ERROR", "shelf"),
+        ("INFO", "shelf"),
+    ]
 
 
 async def test_all_stores_are_closed() -> None:

@@ -16,7 +16,10 @@ HERE = str(Path(__file__).parent) + "/"
 def library(function: Callable[[], Any]) -> Any:
     """Call a function from a frame that is not ours."""
     namespace: dict[str, Any] = {}
-    exec(compile("def call(function):\n    return function()\n", "/library/code.py", "exec"), namespace)
+    exec(
+        compile("def call(function):\n    return function()\n", "/library/code.py", "exec"),
+        namespace,
+    )
     return namespace["call"](function)
 
 
@@ -65,7 +68,12 @@ def test_frames_above_our_first_one_are_cut() -> None:
     exc = caught(lambda: library(lambda: library(divide)))
     while exc.__traceback__ and exc.__traceback__.tb_frame.f_code.co_filename != "/library/code.py":
         exc.__traceback__ = exc.__traceback__.tb_next  # as if the server had called the library
-    assert files(format_exception(exc)) == ["test_tracebacks.py", "test_tracebacks.py", "code.py", "test_tracebacks.py"]
+    assert files(format_exception(exc)) == [
+        "test_tracebacks.py",
+        "test_tracebacks.py",
+        "code.py",
+        "test_tracebacks.py",
+    ]
 
 
 def test_last_three_frames_stay_where_none_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +83,9 @@ def test_last_three_frames_stay_where_none_is_ours(monkeypatch: pytest.MonkeyPat
     assert len(files(format_exception(exc))) == 3
 
 
-@pytest.mark.parametrize(("function", "words"), [(chained, tracebacks.CAUSE), (in_context, tracebacks.CONTEXT)])
+@pytest.mark.parametrize(
+    ("function", "words"), [(chained, tracebacks.CAUSE), (in_context, tracebacks.CONTEXT)]
+)
 def test_causes_and_contexts_are_shown_before(function: Callable[[], None], words: str) -> None:
     """What led to an error stands before it, as Python itself has it."""
     first, second = format_exception(caught(function)).split(words)
@@ -132,5 +142,7 @@ def test_rejected_values_are_not_repeated() -> None:
 
 def test_values_of_a_row_are_not_repeated() -> None:
     """A database quotes the row that breaks a constraint; we do not."""
-    text = format_exception(RuntimeError("duplicate key\nDETAIL:  Key (email)=(ann@example) already exists."))
+    text = format_exception(
+        RuntimeError("duplicate key\nDETAIL:  Key (email)=(ann@example) already exists.")
+    )
     assert text.splitlines()[-1] == "DETAIL: ***"
