@@ -19,7 +19,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.utils.errors import APIError, RequestTooLargeError, UnavailableError
-from src.airtight.logging.handler import RequestContext, current_context, log_access, report_exception
+from src.airtight.context import RequestContext, current_context
+from src.airtight.logging.handler import log_access, report_exception
 # copier: if example == "orders"
 from src.airtight.hooks import message_began, message_ended, request_began
 
@@ -61,7 +62,7 @@ class ErrorBoundary:
                 size = int(value)
         if not VALID_ID.fullmatch(given):
             given = b"%032x" % random.getrandbits(128)  # an id, not a secret
-        current_context.set(trail := RequestContext(correlation_id := given.decode()))
+        current_context.set(context := RequestContext(correlation_id := given.decode()))
         for hook in request_began:
             hook(scope, correlation_id)
 
@@ -72,7 +73,7 @@ class ErrorBoundary:
         async def guarded_receive() -> Message:
             nonlocal size
             message = await receive()
-            trail.left = not done and message["type"].endswith(".disconnect")
+            context.client_disconnected = not done and message["type"].endswith(".disconnect")
             size += len(message.get("body", b""))
             check_size()
             return message
@@ -105,28 +106,30 @@ class ErrorBoundary:
             check_size()
             size = 0
             await self.app(scope, guarded_receive, guarded_send)
-            if not (status or done or trail.left):
+            if not (status or done or context.client_disconnected):
                 raise APIError("The application returned without an answer.")
         except GeneratorExit:
             raise
         except BaseException as exc:
-            response = self._respond(scope, trail, exc)
-            if not (status or done or trail.left):
+            response = self._respond(scope, context, exc)
+            if not (status or done or context.client_disconnected):
                 await self._wrap(response)(scope, receive, guarded_send)
-            elif scope["type"] == "websocket" and not (done or trail.left):
+            elif scope["type"] == "websocket" and not (done or context.client_disconnected):
                 await guarded_send({"type": "websocket.close", "code": 1011})
-            elif not (done or trail.left):
+            elif not (done or context.client_disconnected):
                 raise  # the server cuts the connection, so that the client sees the loss
         finally:
             if not done:
                 log_access(
-                    scope, 499 if trail.left and status != SWITCHED else status or 500, began
+                    scope,
+                    499 if context.client_disconnected and status != SWITCHED else status or 500,
+                    began,
                 )
 
-    def _respond(self, scope: Scope, trail: RequestContext, exc: BaseException) -> Response:
+    def _respond(self, scope: Scope, context: RequestContext, exc: BaseException) -> Response:
         task = asyncio.current_task()
         if isinstance(exc, asyncio.CancelledError) and task and task.cancelling():
-            trail.tell(exc)
+            context.mark_reported(exc)
             exc = UnavailableError("The service stops, and the time for open requests is over.")
         try:
             return self._answer(scope, exc)
@@ -149,12 +152,12 @@ async def process_message(
     """
     given = fields.get(b"correlation_id", b"")
     current_context.set(
-        trail := RequestContext(
+        context := RequestContext(
             given.decode() if VALID_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         )
     )
     for begin in message_began:
-        begin(fields, facts | {"correlation_id": trail.correlation_id})
+        begin(fields, facts | {"correlation_id": context.correlation_id})
     began, outcome = perf_counter(), "interrupted"
     try:
         outcome = await handle(fields)

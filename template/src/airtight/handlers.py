@@ -25,7 +25,8 @@ from src.airtight import message as bodies
 from src.airtight import problem as bodies
 # copier: endif
 from src.utils.errors import APIError
-from src.airtight.logging.handler import SECRET, current_context, redact, request_fields, report_exception, to_json
+from src.airtight.context import current_context
+from src.airtight.logging.handler import SECRET, redact, request_fields, report_exception, to_json
 from src.airtight.tracebacks import invalid_values
 
 # copier: if false
@@ -55,7 +56,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 def classify(exc: BaseException) -> tuple[int, int, Any, Mapping[str, str] | None, BaseException]:
     """Return the level (0: not told), status, public text and headers an error deserves, and whom to blame."""
-    cause, trail = exc.__cause__, current_context.get()
+    cause, context = exc.__cause__, current_context.get()
     match exc:
         case RequestValidationError() | WebSocketRequestValidationError():
             return logging.WARNING, 422, None, None, exc
@@ -84,7 +85,7 @@ def classify(exc: BaseException) -> tuple[int, int, Any, Mapping[str, str] | Non
             return max(map(classify, exc.exceptions), key=lambda verdict: verdict[:2])
         case RuntimeError() if exc.args == TOO_LATE and cause:
             return max(classify(cause)[0], logging.ERROR), *classify(cause)[1:]
-        case RuntimeError() if exc.args == NO_RESPONSE and trail and trail.left:
+        case RuntimeError() if exc.args == NO_RESPONSE and context and context.client_disconnected:
             return logging.NOTSET, 499, None, None, exc
         case ClientDisconnect() | WebSocketDisconnect():
             return logging.NOTSET, 499, None, None, exc
@@ -117,7 +118,7 @@ async def handle(connection: HTTPConnection, exc: Exception) -> Response:
 def answer(scope: Scope, exc: BaseException) -> Response:
     """Report an error, unless that was done, and return the response to it."""
     level, status, detail, headers, blamed = classify(exc)
-    errors, trail = invalid_values(blamed) if status == 422 else [], current_context.get()
+    errors, context = invalid_values(blamed) if status == 422 else [], current_context.get()
     if level:
         facts = {"error": type(blamed).__qualname__, "status": status, **request_fields(scope)}
         if errors:
@@ -126,11 +127,11 @@ def answer(scope: Scope, exc: BaseException) -> Response:
         report_exception(
             exc if several else blamed, level, "request is not valid" if errors else "", **facts
         )
-    if trail:
-        trail.tell(exc)
+    if context:
+        context.mark_reported(exc)
     if not is_body_allowed_for_status_code(status):
         return Response(status_code=status, headers=headers)
-    body = bodies.body_of(status, detail, trail.correlation_id if trail else None, errors)
+    body = bodies.body_of(status, detail, context.correlation_id if context else None, errors)
     return Response(to_json(body), status, headers, bodies.MEDIA_TYPE)
 
 

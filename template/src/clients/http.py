@@ -13,7 +13,7 @@ import httpx2
 # copier: if "opentelemetry" in observability
 from src.airtight.tracing import client_span
 # copier: endif
-from src.airtight.logging.handler import current_context
+from src.airtight.context import current_context
 
 
 # copier: if false
@@ -36,8 +36,8 @@ def http_client(base_url: str, id_header: str, timeout: float = 5.0) -> httpx2.A
     """Return a client that passes the correlation id on; `timeout`, in seconds, bounds each of its waits."""
 
     async def pass_id_on(request: httpx2.Request) -> None:
-        if (trail := current_context.get()) and trail.correlation_id:
-            request.headers[id_header] = trail.correlation_id
+        if (context := current_context.get()) and context.correlation_id:
+            request.headers[id_header] = context.correlation_id
 
     # copier: if "opentelemetry" not in observability
     client = httpx2.AsyncClient(base_url=base_url, timeout=timeout)

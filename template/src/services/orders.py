@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
-from src.airtight.logging.handler import current_context, report_exception
+from src.airtight.context import current_context
+from src.airtight.logging.handler import report_exception
 from src.clients.http import http_client
 from src.clients.orders import OrderRepository
 from src.clients.printer import Printer
@@ -31,8 +32,10 @@ class OrderFacade:
 
     async def place(self, new: NewOrder, key: str | None) -> Order:
         """Keep an order, once for each idempotency key; raises OrderConflictError."""
-        trail = current_context.get()
-        order = await self._status_service.add(new, key, trail.correlation_id if trail else None)
+        context = current_context.get()
+        order = await self._status_service.add(
+            new, key, context.correlation_id if context else None
+        )
         logger.info("order stored", extra={"order_id": order.id})
         return order
 

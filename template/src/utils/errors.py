@@ -17,7 +17,7 @@ class APIError(Exception):
 
     def __str__(self) -> str:
         """Say what happened: the docstring of the class, and the facts."""
-        facts = "".join(f" {name}={value!r}" for name, value in vars(self).items())
+        facts = "".join(f" {name}={value!r}" for name, value in self.fields.items())
         return (
             f"{self.__doc__}{facts}"
             if dataclasses.is_dataclass(self)
@@ -26,7 +26,12 @@ class APIError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Be the same in another process, whatever `__init__` takes."""
-        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
+        return copyreg.__newobj__, (type(self), *self.args), self.fields  # type: ignore[attr-defined]
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The facts of the error, which its record holds as fields."""
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
     @property
     def level(self) -> int:

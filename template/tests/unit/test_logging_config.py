@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
+from src.airtight.context import RequestContext, current_context
 from src.airtight.logging.handler import (
-    RequestContext,
     configure_logging,
-    current_context,
     log_access,
     redact,
     report_exception,

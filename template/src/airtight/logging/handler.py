@@ -7,7 +7,6 @@ import re
 import sys
 import threading
 import time
-from contextvars import ContextVar
 from datetime import UTC, datetime
 from itertools import islice
 from logging.handlers import RotatingFileHandler
@@ -16,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from src.airtight.context import RequestContext, current_context
 from src.airtight.hooks import context_fields, failure_logged, request_ended
 from src.airtight.logging.ecs import to_ecs
 from src.airtight.tracebacks import format_exception
@@ -35,43 +35,22 @@ ECHO = re.compile(
 errors, access = logging.getLogger("errors"), logging.getLogger("access")
 
 
-class RequestContext:
-    """What belongs to one request in the log: its id, the failures told, and whether the client has left."""
-
-    __slots__ = ("correlation_id", "left", "told")
-
-    def __init__(self, correlation_id: str | None) -> None:
-        self.correlation_id, self.left = correlation_id, False
-        self.told: list[BaseException] = []
-
-    def tell(self, exc: BaseException) -> bool:
-        """Note that a failure is told; return whether it is news: neither it nor a cause of it was told before."""
-        link: BaseException | None = exc
-        while link is not None and not any(link is told for told in self.told):
-            link = link.__cause__
-        self.told.append(exc)
-        return link is None
-
-
-current_context: ContextVar[RequestContext | None] = ContextVar("trail", default=None)
-
-
 def once(record: logging.LogRecord) -> bool:
     """Tell whether a record is news: a filter that keeps server and libraries from telling a failure again."""
-    exc, trail = record.exc_info and record.exc_info[1], current_context.get()
+    exc, context = record.exc_info and record.exc_info[1], current_context.get()
     if record.name == "uvicorn.error" and ECHO.match(str(record.msg)):
         return False
-    return not exc or trail is None or record.name == errors.name or trail.tell(exc)
+    return not exc or context is None or record.name == errors.name or context.mark_reported(exc)
 
 
 def report_exception(
     exc: BaseException, level: int = 0, message: str = "", **fields: object
 ) -> None:
     """Log a failure once: with its facts, from ERROR on with its traceback, CRITICAL if it is no own error."""
-    trail, own = current_context.get(), exc if isinstance(exc, APIError) else None
-    if trail is None or trail.tell(exc):
+    context, own = current_context.get(), exc if isinstance(exc, APIError) else None
+    if context is None or context.mark_reported(exc):
         level = level or (own.level if own else logging.CRITICAL)
-        fields = {"error": type(exc).__qualname__} | fields | (vars(own) if own else {})
+        fields = {"error": type(exc).__qualname__} | fields | (own.fields if own else {})
         extra = {f"{name}_" if name in STANDARD else name: value for name, value in fields.items()}
         message = message or (str(own) if own else "unexpected error")
         errors.log(level, message, exc_info=exc if level >= logging.ERROR else None, extra=extra)
@@ -107,7 +86,7 @@ def to_json(value: Any) -> bytes:
 
 def base_fields(name: str, level: str, message: str, created: float) -> dict[str, Any]:
     """Return the fields that every record begins with; `created` is in seconds since the epoch."""
-    trail, moment = (
+    context, moment = (
         current_context.get(),
         datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds"),
     )
@@ -117,7 +96,7 @@ def base_fields(name: str, level: str, message: str, created: float) -> dict[str
         "logger": name,
         "message": message,
     }
-    head["correlation_id"] = trail.correlation_id if trail else None
+    head["correlation_id"] = context.correlation_id if context else None
     for give in context_fields:
         head |= give()
     return head
