@@ -5,17 +5,16 @@
 # isort: off
 # copier: endif
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 # copier: if stores
 from dev import stores
 # copier: endif
+from tests.support.service import FAULTY, Service, copy_with, running
 # copier: if "opentelemetry" in observability or "sentry" in observability
-from tests.integration.sink import receiving
+from tests.support.sink import receiving
 # copier: endif
-from tests.service import Service, copy_with, running
 
 
 # copier: if false
@@ -45,7 +44,7 @@ def sink() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service with routes that go wrong."""
-    folder = copy_with(Path(__file__).with_name("faulty.py"), tmp_path_factory.mktemp("faulty"))
+    folder = copy_with(FAULTY, tmp_path_factory.mktemp("faulty"))
     command = ("-m", "uvicorn", "src.faulty:app", "--port", "PORT")
     with running(*command, cwd=folder, env={"CORS_ORIGINS": '["http://a.example"]'}) as service:
         yield service

@@ -18,7 +18,7 @@ import pytest
 
 from dev.errors_page import failures as failures_kept
 from dev.errors_page import remember
-from tests.service import ROOT, Service, access, copy_with, failures, running
+from tests.support.service import FAULTY, ROOT, Service, access, copy_with, failures, running
 
 UVICORN = ("-m", "uvicorn", "src.faulty:app", "--port", "PORT")
 PATH = "/debug/errors"
@@ -51,7 +51,7 @@ TAGS = {
 def copy_of(folder: Path) -> Path:
     """Return a copy of the service in `folder` that has the page, and routes that go wrong."""
     shutil.copytree(ROOT / "dev", folder / "dev", ignore=shutil.ignore_patterns("__pycache__"))
-    return copy_with(Path(__file__).with_name("faulty.py"), folder)
+    return copy_with(FAULTY, folder)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import connect
 
-from tests.service import Record, Service, access, failures, running
+from tests.support.service import Record, Service, access, failures, running
 
 
 class Case(NamedTuple):

@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service import ROOT, access, copy_with, failures, launch, running
-
-FAULTY = Path(__file__).with_name("faulty.py")
+from tests.support.service import FAULTY, ROOT, access, copy_with, failures, launch, running
 
 
 @pytest.mark.parametrize(

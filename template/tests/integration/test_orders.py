@@ -7,8 +7,8 @@ from uuid import uuid4
 import pytest
 
 from dev.tasks import ORDER
-from tests.integration.orders import Shop, opened
-from tests.service import Service, failures
+from tests.support.orders import Shop, opened
+from tests.support.service import Service, failures
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ import pytest
 import redis
 
 from dev.tasks import APPLICATION
-from tests.integration.stores import Victim, open_folder
-from tests.service import ROOT, Service, failures, running
+from tests.support.service import ROOT, Service, failures, running
+from tests.support.stores import Victim, open_folder
 
 TIMEOUT = 1.0  # seconds, for every wait of the service
 KILLS = int(os.environ.get("KILLS", "2"))  # of each store, under load

@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 
 from tests.integration.test_escapes import CASES
-from tests.service import ROOT, copy_with, launch, running
+from tests.support.service import FAULTY, ROOT, copy_with, launch, running
 
 
 def events(sink: str) -> list[dict[str, Any]]:
@@ -27,7 +27,7 @@ def events(sink: str) -> list[dict[str, Any]]:
 
 def test_one_failure_is_one_event(sink: str, tmp_path: Path) -> None:
     """Each ERROR and each CRITICAL is told once, with level, class and id as in the log; nothing else is."""
-    folder = copy_with(Path(__file__).with_name("faulty.py"), tmp_path)
+    folder = copy_with(FAULTY, tmp_path)
     env = {"SENTRY_DSN": f"http://key@{sink}/1", "CORS_ORIGINS": '["http://a.example"]'}
     expected = {}
     with running(

@@ -8,10 +8,9 @@ import httpx2
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
-from tests.service import copy_with, running
+from tests.support.service import FAULTY, copy_with, running
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-FAULTY = Path(__file__).with_name("faulty.py")
 COMMAND = ("-m", "uvicorn", "src.faulty:app", "--port", "PORT")
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from dev.tasks import ORDER
-from tests.integration.orders import Shop, lines, opened
-from tests.service import Record, Service, copy_with, failures, launch
+from tests.support.orders import Shop, lines, opened
+from tests.support.service import Record, Service, copy_with, failures, launch
 
 IDS = (f"request-{number}" for number in itertools.count())
 

@@ -40,7 +40,7 @@ class Sink(http.server.BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def receiving() -> Iterator[str]:
     """Run a receiver, in a process of its own, and give its address."""
-    command = [sys.executable, "-m", "tests.integration.sink"]
+    command = [sys.executable, "-m", "tests.support.sink"]
     with subprocess.Popen(
         command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True
     ) as process:

@@ -18,7 +18,8 @@ import pytest
 
 from dev.ports import free_port
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
+FAULTY = Path(__file__).with_name("faulty.py")
 Record = dict[str, Any]
 
 
