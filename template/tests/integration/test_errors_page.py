@@ -109,7 +109,7 @@ def test_failure_is_shown_as_it_was_logged(service: Service) -> None:
     """Time, id, class, level, request and traceback are those of the record; nothing of them is markup."""
     text = "<script>evil()</script>&amp;<img src=x onerror=evil()>"
     crash(service, text, "told-and-shown")
-    (record,) = failures(service.told("told-and-shown"))
+    (record,) = failures(service.wait_for_request("told-and-shown"))
     (entry,) = shown(service, id="told-and-shown")
     facts = [
         record["timestamp"],
@@ -225,7 +225,7 @@ def test_page_that_is_closed_leaves_nothing(service: Service) -> None:
     with service.client.stream("GET", f"{PATH}/live") as response:
         correlation_id = response.headers["x-request-id"]
         next(response.iter_lines())
-    told = service.told(correlation_id)
+    told = service.wait_for_request(correlation_id)
     assert [(r["logger"], r["status"], r["route"]) for r in told] == [
         ("access", 499, f"{PATH}/live")
     ]
@@ -316,7 +316,7 @@ def test_open_page_does_not_keep_the_service_from_stopping(folder: Path) -> None
         next(lines)  # it is open
         service.process.send_signal(signal.SIGTERM)
         assert [line for line in lines if line] == []  # to its regular end
-        assert service.wait_for_end() in (0, -signal.SIGTERM)
+        assert service.wait_for_exit() in (0, -signal.SIGTERM)
     assert failures(service.records()) == []
     assert [
         r["status"] for r in service.records() if r["logger"] == "access" and "live" in r["path"]

@@ -103,7 +103,7 @@ def test_error_is_answered_and_told_once(faulty: Service, case: Case) -> None:
     assert response.headers["access-control-allow-origin"] == "http://a.example"
     assert "x-request-id" in response.headers["access-control-expose-headers"].lower()
 
-    records = faulty.told(response.headers["x-request-id"])
+    records = faulty.wait_for_request(response.headers["x-request-id"])
     (line,) = access(records, response.headers["x-request-id"])
     assert (line["method"], line["path"], line["status"]) == (case.method, case.path, case.status)
     told = [record for record in records if record is not line]
@@ -141,7 +141,7 @@ def test_failure_after_the_answer_is_told_once(
     faulty.wait(
         lambda records: [r for r in failures(records) if r["correlation_id"] == correlation_id]
     )
-    records = faulty.told(correlation_id)
+    records = faulty.wait_for_request(correlation_id)
     assert [(r["level"], r["error"]) for r in failures(records)] == [(level, error)]
     assert [r["status"] for r in access(records, correlation_id)] == [200]
 
@@ -153,7 +153,7 @@ def test_failure_of_a_task_that_nobody_awaits_is_told_once(faulty: Service) -> N
     assert response.json() == "answer"
     correlation_id = response.headers["x-request-id"]
     faulty.wait(lambda records: failures(records[since:]))
-    faulty.told(correlation_id)
+    faulty.wait_for_request(correlation_id)
     (told,) = failures(faulty.records()[since:])
     assert (told["level"], told["error"]) == ("CRITICAL", "KeyError")
     assert frames_of(told)[0].endswith("src/faulty.py")
@@ -169,7 +169,7 @@ def test_broken_stream_is_cut_and_told_once(faulty: Service, path: str, received
         with pytest.raises(httpx2.RemoteProtocolError):
             next(chunks)
     assert (response.status_code, len(body)) == (200, received)
-    told = failures(faulty.told(response.headers["x-request-id"]))
+    told = failures(faulty.wait_for_request(response.headers["x-request-id"]))
     assert [(r["level"], r["error"]) for r in told] == [("CRITICAL", "KeyError")]
     assert frames_of(told[0])[0].endswith("src/faulty.py")
 
@@ -203,7 +203,7 @@ def test_bad_body_is_refused_and_told_briefly(
     response = faulty.request("POST", path, content=body, headers={"Content-Type": kind})
     assert response.status_code == status
     correlation_id = response.headers["x-request-id"]
-    told = failures(faulty.told(correlation_id))
+    told = failures(faulty.wait_for_request(correlation_id))
     assert [r["level"] for r in told] == ["WARNING"]
     line = next(line for line in faulty.lines if correlation_id in line and '"WARNING"' in line)
     assert len(line.encode()) <= 4_096
@@ -214,9 +214,9 @@ def test_body_without_a_length_is_limited_as_well(faulty: Service) -> None:
     chunks = (b"x" * 100_000 for _ in range(20))
     response = faulty.request("POST", "/body/raw", content=chunks)
     assert response.status_code == 413
-    assert [r["level"] for r in failures(faulty.told(response.headers["x-request-id"]))] == [
-        "WARNING"
-    ]
+    assert [
+        r["level"] for r in failures(faulty.wait_for_request(response.headers["x-request-id"]))
+    ] == ["WARNING"]
 
 
 def test_rejected_values_and_secrets_are_not_repeated(faulty: Service) -> None:
@@ -224,7 +224,7 @@ def test_rejected_values_and_secrets_are_not_repeated(faulty: Service) -> None:
     sent = {"name": "bob hunter1", "password": ["hunter2"], "amount": "hunter3"}
     response = faulty.request("POST", "/body", json=sent)
     assert response.status_code == 422
-    records = faulty.told(response.headers["x-request-id"])
+    records = faulty.wait_for_request(response.headers["x-request-id"])
     assert not [word for word in ("hunter1", "hunter2", "hunter3") if word in response.text]
     (told,) = failures(records)
     assert "hunter2" not in str(told)
@@ -234,7 +234,10 @@ def test_rejected_values_and_secrets_are_not_repeated(faulty: Service) -> None:
         ["body", "amount"],
     ]
     response = faulty.get("/crash/response-model")
-    assert "hunter2" not in str(faulty.told(response.headers["x-request-id"])) + response.text
+    assert (
+        "hunter2"
+        not in str(faulty.wait_for_request(response.headers["x-request-id"])) + response.text
+    )
 
 
 # Clients that leave.
@@ -254,7 +257,7 @@ def test_client_that_leaves_during_the_upload_is_no_error(faulty: Service) -> No
         connection.sendall(
             b"X-Request-ID: left-upload\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
         )
-    records = faulty.told("left-upload")
+    records = faulty.wait_for_request("left-upload")
     assert [r["status"] for r in access(records, "left-upload")] == [499]
     assert failures(records) == []
 
@@ -264,7 +267,7 @@ def test_client_that_leaves_during_a_stream_is_no_error(faulty: Service) -> None
     with raw_request(faulty, "GET /stream/endless") as connection:
         connection.sendall(b"X-Request-ID: left-stream\r\n\r\n")
         assert connection.recv(1000)
-    records = faulty.told("left-stream")
+    records = faulty.wait_for_request("left-stream")
     assert [r["status"] for r in access(records, "left-stream")] == [499]
     assert failures(records) == []
 
@@ -289,7 +292,7 @@ def test_failed_handshake_is_answered_and_told_once(
         connect(faulty.url.replace("http", "ws") + path)
     response = caught.value.response
     assert response.status_code == status
-    records = faulty.told(response.headers["x-request-id"])
+    records = faulty.wait_for_request(response.headers["x-request-id"])
     assert [r["level"] for r in failures(records)] == ([level] if level else [])
     assert [r["status"] for r in access(records, response.headers["x-request-id"])] == [status]
 
@@ -304,7 +307,7 @@ def test_crash_on_an_open_websocket_closes_it_with_1011(faulty: Service) -> None
     assert caught.value.rcvd is not None
     assert caught.value.rcvd.code == 1011
     assert websocket.response is not None
-    records = faulty.told(websocket.response.headers["x-request-id"])
+    records = faulty.wait_for_request(websocket.response.headers["x-request-id"])
     assert [(r["level"], r["error"]) for r in failures(records)] == [("CRITICAL", "KeyError")]
 
 
@@ -314,7 +317,7 @@ def test_websocket_that_the_client_closes_is_no_error(faulty: Service) -> None:
         websocket.send("hello")
         assert websocket.recv(timeout=10) == "hello"
     assert websocket.response is not None
-    records = faulty.told(websocket.response.headers["x-request-id"])
+    records = faulty.wait_for_request(websocket.response.headers["x-request-id"])
     assert [r["status"] for r in access(records, websocket.response.headers["x-request-id"])] == [
         101
     ]
@@ -330,7 +333,7 @@ def test_valid_id_is_kept(faulty: Service, given: str) -> None:
     assert (
         faulty.get("/crash/async", headers={"X-Request-ID": given}).headers["x-request-id"] == given
     )
-    assert {r["level"] for r in faulty.told(given)} == {"CRITICAL", "INFO"}
+    assert {r["level"] for r in faulty.wait_for_request(given)} == {"CRITICAL", "INFO"}
 
 
 @pytest.mark.parametrize(
@@ -341,14 +344,14 @@ def test_bad_id_is_replaced(faulty: Service, given: bytes) -> None:
     response = faulty.get("/health/live", headers={b"X-Request-ID": given})
     assert response.headers["x-request-id"].encode() != given
     assert len(response.headers["x-request-id"]) == 32
-    assert [r["status"] for r in faulty.told(response.headers["x-request-id"])] == [200]
+    assert [r["status"] for r in faulty.wait_for_request(response.headers["x-request-id"])] == [200]
 
 
 def test_path_cannot_forge_a_line(faulty: Service) -> None:
     """A line break in a path stays within its line of the log."""
     forged = '/x%0d%0a{"level":"CRITICAL","logger":"access"}'
     response = faulty.get(forged)
-    (line,) = faulty.told(response.headers["x-request-id"])
+    (line,) = faulty.wait_for_request(response.headers["x-request-id"])
     assert (line["level"], line["path"]) == ("INFO", '/x\r\n{"level":"CRITICAL","logger":"access"}')
 
 
@@ -379,7 +382,7 @@ def test_id_is_passed_on_to_another_service(faulty: Service) -> None:
             ).json()
             == 404
         )
-        records = other.told("relayed")
+        records = other.wait_for_request("relayed")
     assert [(r["path"], r["status"]) for r in records] == [("/nowhere", 404)]
 
 
@@ -388,7 +391,7 @@ def test_id_is_passed_on_to_another_service(faulty: Service) -> None:
 
 def test_secrets_are_masked_wherever_they_are_logged(faulty: Service) -> None:
     """Passwords in URLs and values of secret-named fields do not reach the log, whoever logs them."""
-    (told,) = failures(faulty.told(faulty.get("/tell").headers["x-request-id"]))
+    (told,) = failures(faulty.wait_for_request(faulty.get("/tell").headers["x-request-id"]))
     assert told["message"] == "cannot reach amqp://me:***@queue/x"
     assert (told["password"], told["nested"], told["text"]) == ("***", {"api_key": "***"}, "a\nb")
 

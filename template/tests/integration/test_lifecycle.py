@@ -50,7 +50,7 @@ def test_console_form_is_for_people() -> None:
 def test_wrong_setting_ends_the_start_with_one_line() -> None:
     """A wrong setting ends the process, and is named in one line."""
     service = launch("-m", "src.main", env={"PORT": "99999", "LOG_LEVEL": "loud"})
-    assert service.wait_for_end() == 3
+    assert service.wait_for_exit() == 3
     assert service.lines == []
     (line,) = service.errors
     assert line.startswith("wrong settings: port: ")
@@ -65,7 +65,7 @@ def test_missing_model_ends_the_start(tmp_path: Path, command: list[str]) -> Non
     """Without its model the service does not start, and says so in one CRITICAL."""
     model = tmp_path / "model.json"
     service = launch(*command, env={"MODEL_PATH": str(model)})
-    assert service.wait_for_end() != 0
+    assert service.wait_for_exit() != 0
     (told,) = failures(service.records())
     assert (told["level"], told["error"], told["path"]) == (
         "CRITICAL",
@@ -96,7 +96,7 @@ def test_open_requests_finish_when_it_stops(tmp_path: Path) -> None:
                 503,
                 "stuck",
             )
-        assert service.wait_for_end() in (0, -signal.SIGTERM)
+        assert service.wait_for_exit() in (0, -signal.SIGTERM)
     records = service.records()
     assert [r["status"] for r in access(records, "quick")] == [200]
     assert [r["status"] for r in access(records, "stuck")] == [503]

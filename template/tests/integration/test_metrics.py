@@ -80,7 +80,12 @@ def test_failures_are_counted_as_they_are_told(faulty: Service) -> None:
     before = scrape(faulty)
     ids = [faulty.get(path).headers["x-request-id"] for path in [*paths, "/crash/async"]]
     ids.append(faulty.request("POST", "/body", json={}).headers["x-request-id"])
-    told = [record for one in ids for record in faulty.told(one) if record["logger"] != "access"]
+    told = [
+        record
+        for one in ids
+        for record in faulty.wait_for_request(one)
+        if record["logger"] != "access"
+    ]
     counted = new(before, scrape(faulty), "errors_total")
     assert counted == {
         ("unexpected", "CRITICAL"): 4,

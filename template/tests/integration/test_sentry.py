@@ -52,7 +52,7 @@ def test_one_failure_is_one_event(sink: str, tmp_path: Path) -> None:
         )
         service.get("/tell", headers={"X-Request-ID": "tell", "Authorization": "hunter2"})
         expected["tell"] = ("error", None)
-        service.told("tell")
+        service.wait_for_request("tell")
     told = events(sink)
     assert Counter(event["tags"]["correlation_id"] for event in told) == Counter(list(expected))
     for event in told:
@@ -82,7 +82,7 @@ def test_what_keeps_it_from_starting_is_sent(sink: str) -> None:
     """The last event is sent also when the service ends at once."""
     code = "import src.main as m, uvicorn; m.Readiness = None; uvicorn.run(m.app, log_config=None, port=0)"
     service = launch("-c", code, env={"SENTRY_DSN": f"http://key@{sink}/1"})
-    assert service.wait_for_end() != 0
+    assert service.wait_for_exit() != 0
     (event,) = events(sink)
     assert (event["level"], event["tags"]["error"]) == ("fatal", "TypeError")
 

@@ -1,4 +1,4 @@
-"""The service as a process of its own, and what it writes."""
+"""Run the service in a process of its own, and read what it logs."""
 
 import contextlib
 import json
@@ -20,6 +20,8 @@ from dev.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 FAULTY = Path(__file__).with_name("faulty.py")
+FAILURES = ("WARNING", "ERROR", "CRITICAL")
+TIMEOUT = 60.0  # seconds; a test that waits longer for a process or a record fails
 Record = dict[str, Any]
 
 
@@ -27,56 +29,54 @@ class Service:
     """A running service.
 
     Args:
-        process: the process; its stdout and stderr are pipes.
-        url: where it listens.
+        process: the process of the service; what it writes to pipes is read in threads.
+        url: the URL at which it listens.
     """
 
     def __init__(self, process: subprocess.Popen[str], url: str) -> None:
-        self.process, self.url = process, url
-        self.client = httpx2.Client(
-            base_url=url, timeout=30, limits=httpx2.Limits(max_connections=None)
-        )
+        self.process = process
+        self.url = url
+        limits = httpx2.Limits(max_connections=None)
+        self.client = httpx2.Client(base_url=url, timeout=30, limits=limits)
         self.lines: list[str] = []
         self.errors: list[str] = []
-        self._news = threading.Condition()
-        self._readers = [
-            threading.Thread(target=self._read, args=(stream, lines), daemon=True)
-            for stream, lines in ((process.stdout, self.lines), (process.stderr, self.errors))
-            if stream is not None
-        ]
-        for reader in self._readers:
-            reader.start()
-
-    def _read(self, stream: Any, lines: list[str]) -> None:
-        for line in stream:
-            with self._news:
-                lines.append(line)
-                self._news.notify_all()
-        with self._news:
-            self._news.notify_all()
+        self._written = threading.Condition()
+        self._readers: list[threading.Thread] = []
+        self._start_reader(process.stdout, self.lines)
+        self._start_reader(process.stderr, self.errors)
 
     def records(self, correlation_id: str | None = None) -> list[Record]:
-        """Return what was logged so far, of one request or of all."""
-        with self._news:
-            found: list[Record] = [json.loads(line) for line in self.lines]
-        return [r for r in found if correlation_id is None or r["correlation_id"] == correlation_id]
+        """Return what has been logged so far, for one request or for all."""
+        with self._written:
+            lines = list(self.lines)
+        records: list[Record] = [json.loads(line) for line in lines]
+        if correlation_id is None:
+            return records
+        return [record for record in records if record["correlation_id"] == correlation_id]
 
-    def wait(self, condition: Callable[[list[Record]], Any], timeout: float = 60) -> list[Record]:
-        """Return all records as soon as `condition` holds for them; fail after `timeout` seconds."""
+    def wait(
+        self, condition: Callable[[list[Record]], Any], timeout: float = TIMEOUT
+    ) -> list[Record]:
+        """Wait until `condition` holds for the records, and return all of them.
+
+        Args:
+            condition: is called with all records whenever the service has written something.
+            timeout: the seconds after which the test fails.
+        """
         deadline = time.monotonic() + timeout
         while not condition(self.records()):
-            assert time.monotonic() < deadline, "not logged:\n" + "".join(
-                self.lines[-20:] + self.errors[-20:]
-            )
-            with self._news:
-                self._news.wait(0.5)
+            if time.monotonic() > deadline:
+                pytest.fail("not logged:\n" + "".join(self.lines[-20:] + self.errors[-20:]))
+            with self._written:
+                self._written.wait(0.5)
         return self.records()
 
-    def told(self, correlation_id: str) -> list[Record]:
-        """Return all records of a request that has ended, also those that come after its access line."""
+    def wait_for_request(self, correlation_id: str) -> list[Record]:
+        """Wait until a request has finished, and return all its records."""
         self.wait(lambda records: access(records, correlation_id))
-        after = self.get("/health/live").headers["x-request-id"]
-        self.wait(lambda records: access(records, after))
+        # A record may follow the access line; the line of a second request is written after it.
+        later = self.get("/health/live").headers["x-request-id"]
+        self.wait(lambda records: access(records, later))
         return self.records(correlation_id)
 
     def get(self, path: str, **options: Any) -> httpx2.Response:
@@ -87,23 +87,39 @@ class Service:
         """Send a request."""
         return self.client.request(method, path, **options)
 
-    def wait_for_end(self) -> int:
-        """Return the exit code of a process that ends by itself."""
-        self.process.wait(timeout=60)
+    def wait_for_exit(self) -> int:
+        """Wait until the process exits by itself, and return its exit code."""
+        self.process.wait(timeout=TIMEOUT)
         return self.stop()
 
     def stop(self, sent: signal.Signals = signal.SIGTERM) -> int:
-        """End the process and return its exit code, after all that it wrote was read."""
+        """Stop the process, read the rest of its output, and return its exit code."""
         self.client.close()
         if self.process.poll() is None:
             self.process.send_signal(sent)
-        code = self.process.wait(timeout=60)
+        code = self.process.wait(timeout=TIMEOUT)
         for reader in self._readers:
-            reader.join(timeout=60)
+            reader.join(timeout=TIMEOUT)
         for stream in (self.process.stdout, self.process.stderr):
             if stream is not None:
                 stream.close()
         return code
+
+    def _start_reader(self, stream: Any, lines: list[str]) -> None:
+        """Read a pipe in a thread, so that it never fills up."""
+        if stream is None:
+            return
+        reader = threading.Thread(target=self._read, args=(stream, lines), daemon=True)
+        reader.start()
+        self._readers.append(reader)
+
+    def _read(self, stream: Any, lines: list[str]) -> None:
+        for line in stream:
+            with self._written:
+                lines.append(line)
+                self._written.notify_all()
+        with self._written:
+            self._written.notify_all()
 
 
 def access(records: list[Record], correlation_id: str) -> list[Record]:
@@ -112,8 +128,8 @@ def access(records: list[Record], correlation_id: str) -> list[Record]:
 
 
 def failures(records: list[Record]) -> list[Record]:
-    """Return the records that tell of a failure."""
-    return [r for r in records if r["level"] in ("WARNING", "ERROR", "CRITICAL")]
+    """Return the records of failures: those from WARNING on."""
+    return [record for record in records if record["level"] in FAILURES]
 
 
 def launch(
@@ -122,20 +138,20 @@ def launch(
     stdout: int = subprocess.PIPE,
     env: dict[str, str] | None = None,
 ) -> Service:
-    """Start a command of the service without waiting for it to be ready."""
+    """Start a command of the service without waiting until it is ready.
+
+    Args:
+        command: the arguments for Python, in which `PORT` stands for a free port.
+        cwd: the folder of the service.
+        stdout: where the command writes its log.
+        env: settings that differ from those of the tests.
+    """
     port = free_port()
-    environment = {
-        **os.environ,
-        "PORT": str(port),
-        "HOST": "127.0.0.1",
-        "LOG_FORMAT": "json",
-        **(env or {}),
-    }
-    arguments = [sys.executable, *(argument.replace("PORT", str(port)) for argument in command)]
+    settings = {"PORT": str(port), "HOST": "127.0.0.1", "LOG_FORMAT": "json"}
     process = subprocess.Popen(
-        arguments,
+        [sys.executable, *(argument.replace("PORT", str(port)) for argument in command)],
         cwd=cwd,
-        env=environment,
+        env=os.environ | settings | (env or {}),
         stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
@@ -151,17 +167,17 @@ def running(
     stdout: int = subprocess.PIPE,
     env: dict[str, str] | None = None,
 ) -> Iterator[Service]:
-    """Run the service, by default in production form, until the end of the block."""
+    """Run the service until the end of the block, in production form if no command is passed.
+
+    Args:
+        command: the arguments for Python, in which `PORT` stands for a free port.
+        cwd: the folder of the service.
+        stdout: where the service writes its log.
+        env: settings that differ from those of the tests.
+    """
     service = launch(*(command or ("-m", "src.main")), cwd=cwd, stdout=stdout, env=env)
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            with contextlib.suppress(httpx2.TransportError):
-                service.get("/health/live")
-                break
-            if service.process.poll() is not None or time.monotonic() > deadline:
-                pytest.fail("".join(service.lines + service.errors))
-            time.sleep(0.05)
+        wait_until_live(service)
         yield service
     finally:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -169,9 +185,30 @@ def running(
         service.process.kill()
 
 
-def copy_with(faulty: Path, folder: Path) -> Path:
-    """Return a copy of the service in `folder` that has one module more, `src/faulty.py`."""
+def wait_until_live(service: Service) -> None:
+    """Wait until a service responds; fail the test if it exits before."""
+    deadline = time.monotonic() + TIMEOUT
+    while True:
+        with contextlib.suppress(httpx2.TransportError):
+            service.get("/health/live")
+            return
+        if service.process.poll() is not None or time.monotonic() > deadline:
+            pytest.fail("".join(service.lines + service.errors))
+        time.sleep(0.05)
+
+
+def copy_with(module: Path, folder: Path) -> Path:
+    """Copy the service to `folder` with one more module, `src/faulty.py`, and return the folder."""
     shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
-    shutil.copy(faulty, folder / "src" / "faulty.py")
+    shutil.copy(module, folder / "src" / "faulty.py")
     return folder
+
+
+@pytest.fixture(scope="session")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Run a service with the routes of `faulty.py`, which fail in every way a request can."""
+    folder = copy_with(FAULTY, tmp_path_factory.mktemp("faulty"))
+    command = ("-m", "uvicorn", "src.faulty:app", "--port", "PORT")
+    with running(*command, cwd=folder, env={"CORS_ORIGINS": '["http://a.example"]'}) as service:
+        yield service
