@@ -21,9 +21,9 @@ from urllib.parse import quote
 import pytest
 import yaml
 
-from tests.browser import MISSING, browser
-from tests.conftest import Answers, Render, wait_until
-from tests.test_rendered_service import free_port
+from tests.support.browser import MISSING, browser
+from tests.support.services import free_port, wait_until
+from tests.support.template import Answers, Render
 
 OBSERVED: dict[str, Answers] = {
     "default": {},
