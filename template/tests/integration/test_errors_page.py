@@ -183,7 +183,7 @@ def test_one_failure_is_bounded() -> None:
 
 def test_what_the_log_masks_is_masked(service: Service) -> None:
     """Secrets are not shown, in texts, URLs or fields; a library's record has its request, too."""
-    for path in ("/tell", "/crash/secret"):
+    for path in ("/log", "/crash/secret"):
         service.get(path, headers={"X-Request-ID": f"masked{path}"})
     tell, secret = (*shown(service, id="masked/tell"), *shown(service, id="masked/crash/secret"))
     assert "amqp://me:***@queue/x" in tell
@@ -195,7 +195,7 @@ def test_what_the_log_masks_is_masked(service: Service) -> None:
 def test_text_that_no_encoding_knows_breaks_nothing(service: Service) -> None:
     """A failure with half a character, or with a character that ends lines, is shown like any other."""
     with listening(service, id="strange", after="0") as lines:
-        service.get("/crash/strange", headers={"X-Request-ID": "strange"})
+        service.get("/crash/control-characters", headers={"X-Request-ID": "strange"})
         _, html = next_event(lines)
     (entry,) = shown(service, id="strange")
     assert entry.replace("<details open>", "<details>").splitlines() == html.split("\n")

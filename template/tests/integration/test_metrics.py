@@ -75,7 +75,7 @@ def test_failures_are_counted_as_they_are_told(faulty: Service) -> None:
         "/after/background",
         "/crash/buggy-handler",
         "/nowhere",
-        "/tell",
+        "/log",
     ]
     before = scrape(faulty)
     ids = [faulty.get(path).headers["x-request-id"] for path in [*paths, "/crash/async"]]

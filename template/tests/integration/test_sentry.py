@@ -50,7 +50,7 @@ def test_one_failure_is_one_event(sink: str, tmp_path: Path) -> None:
             json={"name": 1, "password": "hunter2"},
             headers={"X-Request-ID": "invalid"},
         )
-        service.get("/tell", headers={"X-Request-ID": "tell", "Authorization": "hunter2"})
+        service.get("/log", headers={"X-Request-ID": "tell", "Authorization": "hunter2"})
         expected["tell"] = ("error", None)
         service.wait_for_request("tell")
     told = events(sink)

@@ -147,7 +147,7 @@ def launch(
         env: settings that differ from those of the tests.
     """
     port = free_port()
-    settings = {"PORT": str(port), "HOST": "127.0.0.1", "LOG_FORMAT": "json"}
+    settings = {"PORT": str(port), "HOST": "127.0.0.1"}
     process = subprocess.Popen(
         [sys.executable, *(argument.replace("PORT", str(port)) for argument in command)],
         cwd=cwd,
