@@ -13,9 +13,9 @@ import httpx2
 import pytest
 
 from dev.tasks import ORDER
-from tests.integration.orders import Shop, lines, opened, without_coverage
-from tests.integration.stores import Victim, open_folder
-from tests.service import ROOT, Record, Service, failures
+from tests.support.orders import Shop, lines, opened, without_coverage
+from tests.support.service import ROOT, Record, Service, failures
+from tests.support.stores import Victim, open_folder
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_worker_killed_at_any_step_leaves_nothing_undone_or_done_twice(
     steps = [("_turn", step) for step in range(0, 16, stride)] + [
         ("_deal_with", step) for step in range(0, 76, stride)
     ]
-    command = [sys.executable, "-m", "tests.integration.mortal"]
+    command = [sys.executable, "-m", "tests.support.mortal"]
     patient = {"EMISSION_TIMEOUT": "60", "WORKER_CONCURRENCY": "1"}
     env = without_coverage() | shop.env | patient
     orders = []

@@ -7,8 +7,8 @@ from uuid import uuid4
 import pytest
 
 from dev.tasks import ORDER
-from tests.integration.orders import Shop, opened
-from tests.service import Service, failures
+from tests.support.orders import Shop, opened
+from tests.support.service import Service, failures
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_unknown_order_is_an_error_of_our_own(service: Service) -> None:
         assert response.status_code == 404
         assert "There is no order with this id." in response.text
         correlation_id = response.headers["x-request-id"]
-        told = [r for r in service.told(correlation_id) if r["logger"] == "errors"]
+        told = [r for r in service.wait_for_request(correlation_id) if r["logger"] == "errors"]
         assert [(r["level"], r["error"], "exception" in r) for r in told] == [
             ("INFO", "OrderNotFoundError", False)
         ]
@@ -107,7 +107,11 @@ def test_receipt_is_emitted_once_however_many_ask(shop: Shop, service: Service) 
     later = service.request("POST", f"{location}/receipt")
     assert (later.status_code, later.json()["order_status"]) == (200, "emitted")
     shop.assert_settled(location.split("/")[-1])
-    told = [r for r in service.told(later.headers["x-request-id"]) if r["logger"] == "errors"]
+    told = [
+        r
+        for r in service.wait_for_request(later.headers["x-request-id"])
+        if r["logger"] == "errors"
+    ]
     assert [(r["level"], r["error"], "exception" in r) for r in told] == [
         ("INFO", "OrderAlreadyEmittedError", False)
     ]
@@ -126,7 +130,7 @@ def test_tax_office_that_fails_is_an_error_of_our_own(
     shop.office.mode("ok")
     expected = (503, "5") if kind == "Failed" else (500, None)
     assert (failed.status_code, failed.headers.get("retry-after")) == expected
-    (told,) = failures(service.told(failed.headers["x-request-id"]))
+    (told,) = failures(service.wait_for_request(failed.headers["x-request-id"]))
     assert (told["level"], told["error"]) == ("ERROR", f"ReceiptEmission{kind}Error")
     assert told["order_id"] == location.split("/")[-1]
     assert service.get(location).json()["status"] == "new"
@@ -142,6 +146,7 @@ def test_tax_office_that_is_away_is_left_alone_for_a_while(shop: Shop) -> None:
     shop.office.mode("ok")
     assert {answer.status_code for answer in answers} == {503}
     reasons = [
-        failures(service.told(answer.headers["x-request-id"]))[0]["reason"] for answer in answers
+        failures(service.wait_for_request(answer.headers["x-request-id"]))[0]["reason"]
+        for answer in answers
     ]
     assert reasons == ["ReadTimeout"] * 5 + ["circuit open"] * 2

@@ -1,4 +1,4 @@
-"""A tax office: `python -m tests.tax_office PORT FILE` registers receipts, and fails when it is told to.
+"""A tax office: `python -m tests.support.tax_office PORT FILE` registers receipts, and fails when it is told to.
 
 `POST /receipts` registers one, once for each key. `PUT /mode` says how it goes from now on: `ok`; `error`, 500;
 `refused`, 422; `slow`, which takes too long and registers nothing; `late`, which registers and then takes too long;
