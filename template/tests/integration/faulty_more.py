@@ -1,0 +1,577 @@
+"""Routes that go wrong in ways that users of FastAPI have reported, on top of the service."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import httpx2
+from fastapi import (
+    APIRouter,
+    BackgroundTasks,
+    Depends,
+    FastAPI,
+    HTTPException,
+    Request,
+    Response,
+    WebSocket,
+)
+from fastapi.exceptions import RequestValidationError, ResponseValidationError
+from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.sse import EventSourceResponse
+from starlette.applications import Starlette
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from src.main import create_app
+from src.utils.errors import APIError, UnavailableError
+
+logger = logging.getLogger("app")
+
+
+class TeapotError(APIError):
+    """This is a teapot."""
+
+    status_code = 418
+    detail = "Short and stout."
+
+
+def crash() -> None:
+    raise LookupError("a bug")
+
+
+app = create_app()
+
+
+# Errors that refer to each other.
+
+
+def cycle_of_causes(length: int) -> Exception:
+    """Return an error that is, over as many links, its own cause."""
+    errors = [LookupError(f"error {number}") for number in range(length)]
+    for number, error in enumerate(errors):
+        error.__cause__ = errors[(number + 1) % length]
+    return errors[0]
+
+
+def cycle_of_contexts(length: int) -> Exception:
+    """Return an error that was, over as many links, raised while it was handled."""
+    errors = [LookupError(f"error {number}") for number in range(length)]
+    for number, error in enumerate(errors):
+        error.__context__ = errors[(number + 1) % length]
+    return errors[0]
+
+
+def cycle_through_group() -> Exception:
+    """Return a group whose member was caused by the group."""
+    member = LookupError("member")
+    group = ExceptionGroup("group", [member])
+    member.__cause__ = group
+    return group
+
+
+def cycle_of_own_errors() -> Exception:
+    """Return an own error that is the cause of its cause."""
+    error = UnavailableError("a part is missing")
+    error.__cause__ = LookupError("cause")
+    error.__cause__.__cause__ = error
+    return error
+
+
+def chain_of_causes() -> Exception:
+    """Return an error with more causes than can be followed by recursion."""
+    error = LookupError("first")
+    for number in range(5_000):
+        following = LookupError(f"error {number}")
+        following.__cause__ = error
+        error = following
+    return error
+
+
+def nested_groups() -> Exception:
+    """Return groups in groups, more than can be followed by recursion."""
+    error: Exception = LookupError("member")
+    for number in range(5_000):
+        error = ExceptionGroup(f"group {number}", [error])
+    return error
+
+
+def wide_groups() -> Exception:
+    """Return a tree of groups that has too many leaves to visit each."""
+    error: Exception = LookupError("leaf")
+    for number in range(30):
+        error = ExceptionGroup(f"group {number}", [error, error])
+    return error
+
+
+CIRCULAR: dict[str, Callable[[], Exception]] = {
+    "own-cause": lambda: cycle_of_causes(1),
+    "causes": lambda: cycle_of_causes(2),
+    "many-causes": lambda: cycle_of_causes(50),
+    "own-context": lambda: cycle_of_contexts(1),
+    "contexts": lambda: cycle_of_contexts(3),
+    "group": cycle_through_group,
+    "own-errors": cycle_of_own_errors,
+    "chain": chain_of_causes,
+    "nested-groups": nested_groups,
+    "wide-groups": wide_groups,
+}
+
+
+@app.get("/circular/{kind}")
+async def circular(kind: str) -> None:
+    raise CIRCULAR[kind]()
+
+
+@app.get("/circular-from-itself")
+async def circular_from_itself() -> None:
+    error = LookupError("itself")
+    raise error from error
+
+
+# Validation errors that were not made by FastAPI.
+
+INVALID: dict[str, Any] = {
+    "no-type": [{"loc": ["body", "name"], "msg": "is taken"}],
+    "no-loc": [{"type": "taken", "msg": "is taken"}],
+    "no-msg": [{"type": "taken", "loc": ["body", "name"]}],
+    "empty-dict": [{}],
+    "loc-is-text": [{"type": "taken", "loc": "name", "msg": "is taken"}],
+    "loc-is-none": [{"type": "taken", "loc": None, "msg": "is taken"}],
+    "msg-is-a-number": [{"type": "taken", "loc": ["name"], "msg": 7, "input": "x"}],
+    "texts": ["name is taken", "age is too low"],
+    "text": "name is taken",
+    "nones": [None],
+    "none": None,
+    "dict": {"name": "is taken"},
+    "error": ValueError("name is taken"),
+    "nothing": [],
+    "mixed": [{"type": "taken", "loc": ("body",), "msg": "is taken"}, "text", 7],
+}
+
+
+@app.get("/invalid/{kind}")
+async def invalid(kind: str) -> None:
+    raise RequestValidationError(INVALID[kind])
+
+
+@app.get("/invalid-body/{kind}")
+async def invalid_body(kind: str) -> None:
+    raise RequestValidationError(INVALID[kind], body={"name": object()})
+
+
+@app.get("/invalid-response/{kind}")
+async def invalid_response(kind: str) -> None:
+    raise ResponseValidationError(INVALID[kind])
+
+
+# Errors that come too late to change the response.
+
+LATE: dict[str, Callable[[], Exception]] = {
+    "http": lambda: HTTPException(403, "not you"),
+    "http-server-error": lambda: HTTPException(502, "bad gateway"),
+    "http-group": lambda: ExceptionGroup("one", [HTTPException(403, "not you")]),
+    "own": TeapotError,
+    "own-group": lambda: ExceptionGroup("one", [TeapotError()]),
+    "invalid": lambda: RequestValidationError(INVALID["no-type"]),
+    "crash": lambda: LookupError("late"),
+}
+
+
+async def fail_after_first_chunk(kind: str) -> AsyncIterator[str]:
+    yield "first"
+    raise LATE[kind]()
+
+
+def fail_after_first_chunk_in_thread(kind: str) -> Iterator[str]:
+    yield "first"
+    raise LATE[kind]()
+
+
+@app.get("/late/stream/{kind}")
+async def late_stream(kind: str) -> StreamingResponse:
+    return StreamingResponse(fail_after_first_chunk(kind))
+
+
+@app.get("/late/stream-in-thread/{kind}")
+async def late_stream_in_thread(kind: str) -> StreamingResponse:
+    return StreamingResponse(fail_after_first_chunk_in_thread(kind))
+
+
+@app.get("/late/events/{kind}", response_class=EventSourceResponse)
+async def late_events(kind: str) -> AsyncIterator[str]:
+    yield "first"
+    raise LATE[kind]()
+
+
+@app.get("/late/events-in-thread/{kind}", response_class=EventSourceResponse)
+def late_events_in_thread(kind: str) -> Iterator[str]:
+    yield "first"
+    raise LATE[kind]()
+
+
+async def fail_in_background(kind: str) -> None:
+    raise LATE[kind]()
+
+
+@app.get("/late/background/{kind}")
+async def late_background(kind: str, tasks: BackgroundTasks) -> str:
+    tasks.add_task(fail_in_background, kind)
+    return "first"
+
+
+async def fail_at_exit(kind: str) -> AsyncIterator[None]:
+    yield
+    raise LATE[kind]()
+
+
+@app.get("/late/dependency/{kind}", dependencies=[Depends(fail_at_exit)])
+async def late_dependency(kind: str) -> str:
+    return "first"
+
+
+# Background tasks of which one fails.
+
+
+def send_receipt() -> None:
+    logger.info("receipt sent")
+
+
+async def update_statistics() -> None:
+    logger.info("statistics updated")
+
+
+@app.get("/background/crash")
+async def background_crash(tasks: BackgroundTasks) -> str:
+    tasks.add_task(crash)
+    tasks.add_task(send_receipt)
+    tasks.add_task(update_statistics)
+    return "accepted"
+
+
+@app.get("/background/own")
+def background_own(tasks: BackgroundTasks) -> str:
+    tasks.add_task(fail_in_background, "own")
+    tasks.add_task(update_statistics)
+    return "accepted"
+
+
+@app.get("/background/second")
+async def background_second(tasks: BackgroundTasks) -> str:
+    tasks.add_task(update_statistics)
+    tasks.add_task(crash)
+    tasks.add_task(send_receipt)
+    return "accepted"
+
+
+@app.get("/background/last")
+async def background_last(tasks: BackgroundTasks) -> str:
+    tasks.add_task(send_receipt)
+    tasks.add_task(crash)
+    return "accepted"
+
+
+# Responses that no server can send.
+
+UNSENDABLE: dict[str, Callable[[], Response]] = {
+    "line-feed": lambda: Response(headers={"X-Note": "a\nb"}),
+    "carriage-return": lambda: Response(headers={"X-Note": "a\rSet-Cookie: b=c"}),
+    "nul": lambda: Response(headers={"X-Note": "a\0b"}),
+    "name-with-space": lambda: Response(headers={"X Note": "a"}),
+    "name-with-colon": lambda: Response(headers={"X-Note: a\r\nX-More": "b"}),
+    "empty-name": lambda: Response(headers={"": "a"}),
+    "stream": lambda: StreamingResponse(iter(["text"]), headers={"X-Note": "a\nb"}),
+    "status-999": lambda: JSONResponse({}, 999),
+    "status-0": lambda: JSONResponse({}, 0),
+    "status-600": lambda: JSONResponse({}, 600),
+    "status-text": lambda: JSONResponse({}, "200"),  # type: ignore[arg-type]
+    "content-length": lambda: Response(headers={"Content-Length": "many"}),
+}
+
+
+@app.get("/unsendable/{kind}")
+async def unsendable(kind: str) -> Response:
+    return UNSENDABLE[kind]()
+
+
+@app.get("/unsendable-error/http")
+async def unsendable_http() -> None:
+    raise HTTPException(409, "taken", {"X-Note": "a\r\nb"})
+
+
+class UnsendableError(TeapotError):
+    """The headers of this error cannot be sent."""
+
+    headers = {"X-Note": "a\r\nb"}  # noqa: RUF012
+
+
+@app.get("/unsendable-error/own")
+async def unsendable_own() -> None:
+    raise UnsendableError
+
+
+BAD_HEADERS = {
+    "value": [(b"x-note", b"a\r\nb")],
+    "name": [(b"x note", b"a")],
+    "text": [("x-note", "a")],
+}
+
+
+@app.websocket("/unsendable-accept/{kind}")
+async def unsendable_accept(websocket: WebSocket, kind: str) -> None:
+    await websocket.accept(headers=BAD_HEADERS[kind])  # type: ignore[arg-type]
+
+
+UPSTREAM_HEADERS = {
+    "length": {"Content-Length": "3"},
+    "longer": {"content-length": "1000000"},
+    "type": {"Content-Type": "text/html"},
+    "encoding": {"Content-Encoding": "gzip", "Content-Length": "20"},
+    "chunked": {"Transfer-Encoding": "chunked"},
+}
+
+
+@app.get("/upstream/{status}/{kind}")
+async def upstream(status: int, kind: str) -> None:
+    headers = {**UPSTREAM_HEADERS[kind], "X-Upstream": "kept"}
+    raise HTTPException(status, "upstream failed", headers)
+
+
+# Errors with a cause.
+
+CAUSED: dict[str, tuple[Exception, Exception]] = {
+    "410-from-own": (HTTPException(410, "gone"), UnavailableError("a part is missing")),
+    "400-from-teapot": (HTTPException(400, "bad"), TeapotError()),
+    "404-from-key-error": (HTTPException(404, "no such thing"), KeyError("thing")),
+    "422-from-value-error": (HTTPException(422, "not so"), ValueError("no")),
+    "503-from-key-error": (HTTPException(503, "later"), KeyError("thing")),
+    "500-from-teapot": (HTTPException(500, "chosen"), TeapotError()),
+    "own-from-http": (TeapotError(), HTTPException(503, "later")),
+    "crash-from-http": (LookupError("a bug"), HTTPException(404, "no such thing")),
+}
+
+
+@app.get("/caused/{kind}")
+async def caused(kind: str) -> None:
+    error, cause = CAUSED[kind]
+    raise error from cause
+
+
+DETAILS: dict[str, Any] = {
+    "dict": {"code": 7, "reason": "taken"},
+    "list": ["taken", {"by": "ann"}],
+    "empty-dict": {},
+    "empty-list": [],
+    "zero": 0,
+    "false": False,
+    "number": 2.5,
+    "empty": "",
+    "text": "taken",
+}
+
+
+@app.get("/detail/{kind}")
+async def detail(kind: str) -> None:
+    raise HTTPException(409, DETAILS[kind])
+
+
+# Mounted applications.
+
+
+class PassThrough:
+    """Pure ASGI middleware that changes nothing."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+
+async def raise_own(request: Request) -> None:
+    raise UnavailableError("a part is missing")
+
+
+async def raise_teapot(request: Request) -> None:
+    raise TeapotError
+
+
+async def raise_crash(request: Request) -> None:
+    crash()
+
+
+async def raise_http(request: Request) -> None:
+    raise HTTPException(403, "not you")
+
+
+async def raise_invalid(number: int) -> None: ...
+
+
+async def succeed(request: Request) -> Response:
+    return JSONResponse("fine")
+
+
+ENDPOINTS = {
+    "/own": raise_own,
+    "/teapot": raise_teapot,
+    "/crash": raise_crash,
+    "/http": raise_http,
+    "/fine": succeed,
+}
+
+
+def fastapi_application() -> FastAPI:
+    """Return an application of FastAPI's that knows nothing of this service."""
+    application = FastAPI()
+    for path, endpoint in ENDPOINTS.items():
+        application.add_api_route(path, endpoint, response_model=None)
+    application.add_api_route("/invalid", raise_invalid)
+    return application
+
+
+def starlette_application() -> Starlette:
+    """Return an application of Starlette's that knows nothing of this service."""
+    return Starlette(routes=[Route(path, endpoint) for path, endpoint in ENDPOINTS.items()])
+
+
+router = APIRouter()
+router.mount("/mounted", fastapi_application())
+app.include_router(router, prefix="/router")
+
+outer = FastAPI()
+middle = FastAPI()
+middle.mount("/deep", fastapi_application())
+outer.mount("/two", middle)
+app.mount("/one", outer)
+
+app.mount("/wrapped", PassThrough(PassThrough(fastapi_application())))
+app.mount("/starlette", starlette_application())
+app.router.routes.append(Mount("/group", routes=[Mount("/inner", fastapi_application())]))
+app.router.routes.append(
+    Mount("/routes", routes=[Route(path, endpoint) for path, endpoint in ENDPOINTS.items()])
+)
+
+
+# The whole service in the service.
+
+nested = create_app()
+
+
+@nested.get("/crash")
+async def nested_crash() -> None:
+    crash()
+
+
+@nested.get("/own")
+async def nested_own() -> None:
+    raise TeapotError
+
+
+@nested.get("/fine")
+async def nested_fine(request: Request) -> str:
+    logger.info("nested")
+    return request.headers["x-request-id"]
+
+
+app.mount("/v2", nested)
+
+
+@app.get("/in-process/{path:path}")
+async def in_process(path: str) -> int:
+    transport = httpx2.ASGITransport(nested, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://nested") as client:
+        response = await client.get(f"/{path}")
+    logger.info("after the call")
+    return response.status_code
+
+
+@app.get("/in-process-then-crash/{path:path}")
+async def in_process_then_crash(path: str) -> None:
+    await in_process(path)
+    crash()
+
+
+# Limits of bodies.
+
+
+async def count_bytes(request: Request) -> int:
+    return len(await request.body())
+
+
+async def count_fields(body: dict[str, Any]) -> int:
+    return len(body)
+
+
+large = APIRouter(prefix="/large", max_body_size=3_000_000)
+large.add_api_route("/bytes", count_bytes, methods=["POST"])
+large.add_api_route("/fields", count_fields, methods=["POST"])
+large.add_api_route("/small", count_bytes, methods=["POST"], max_body_size=10)
+app.include_router(large)
+
+small = APIRouter(prefix="/small", max_body_size=10)
+small.add_api_route("/bytes", count_bytes, methods=["POST"])
+small.add_api_route("/fields", count_fields, methods=["POST"])
+small.add_api_route("/large", count_bytes, methods=["POST"], max_body_size=3_000_000)
+app.include_router(small)
+
+app.add_api_route("/default/bytes", count_bytes, methods=["POST"])
+
+
+# Ids.
+
+
+@app.get("/id/headers")
+async def id_in_headers(request: Request) -> list[str]:
+    logger.info("endpoint")
+    return request.headers.getlist("x-request-id")
+
+
+@app.get("/id/response")
+async def id_of_its_own(response: Response) -> str:
+    response.headers["X-Request-ID"] = "set-by-endpoint"
+    return "done"
+
+
+# The same routes behind the middleware that FastAPI's documentation shows.
+
+
+async def pass_on(
+    request: Request, call_next: Callable[[Request], Awaitable[Response]]
+) -> Response:
+    return await call_next(request)
+
+
+class PassOn(BaseHTTPMiddleware):
+    """The same as a class."""
+
+    async def dispatch(
+        self, request: Request, call_next: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        return await call_next(request)
+
+
+async def wait_and_crash() -> None:
+    crash()
+
+
+def with_streams(application: FastAPI) -> FastAPI:
+    """Return an application with routes that fail before and after their response has begun."""
+    application.add_api_route("/crash/async", wait_and_crash)
+    application.add_api_route("/crash/sync", crash)
+    application.add_api_route("/crash/dependency", succeed, dependencies=[Depends(wait_and_crash)])
+    application.add_api_route("/own", raise_own)
+    application.add_api_route("/stream/{kind}", late_stream)
+    application.add_api_route("/stream-in-thread/{kind}", late_stream_in_thread)
+    application.add_api_route("/events/{kind}", late_events, response_class=EventSourceResponse)
+    return application
+
+
+one_middleware = with_streams(create_app())
+one_middleware.middleware("http")(pass_on)
+
+two_middlewares = with_streams(create_app())
+two_middlewares.middleware("http")(pass_on)
+two_middlewares.middleware("http")(pass_on)
+
+middleware_class = with_streams(create_app())
+middleware_class.add_middleware(PassOn)
