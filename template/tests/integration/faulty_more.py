@@ -1,7 +1,14 @@
 """Routes that go wrong in ways that users of FastAPI have reported, on top of the service."""
 
+import asyncio
+import contextvars
+import gc
 import logging
+import threading
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import httpx2
@@ -23,6 +30,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from src.airtight.boundary import ContextExecutor
 from src.main import create_app
 from src.utils.errors import APIError, UnavailableError
 
@@ -530,6 +538,242 @@ async def id_in_headers(request: Request) -> list[str]:
 async def id_of_its_own(response: Response) -> str:
     response.headers["X-Request-ID"] = "set-by-endpoint"
     return "done"
+
+
+# Records that cannot be formatted.
+
+
+class Unprintable:
+    """A value that cannot be shown."""
+
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+    __repr__ = __str__
+
+
+class UnprintableError(Exception):
+    """An error that cannot be shown."""
+
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+def deep_list() -> list[Any]:
+    """Return a list that is nested too deep for recursion."""
+    value: list[Any] = []
+    for _ in range(5_000):
+        value = [value]
+    return value
+
+
+def cyclic_dict() -> dict[str, Any]:
+    """Return a dictionary that contains itself."""
+    value: dict[str, Any] = {}
+    value["itself"] = value
+    return value
+
+
+UNFORMATTED: dict[str, tuple[Any, ...]] = {
+    "wrong-type": ("payment %d failed", "A-1"),
+    "too-few": ("payment %s of %s failed", "A-1"),
+    "too-many": ("payment failed", "A-1"),
+    "missing-key": ("payment %(id)s failed", {"number": "A-1"}),
+    "unknown-format": ("payment %y failed", "A-1"),
+    "argument": ("payment %s of %s failed", Unprintable(), "A-1"),
+    "repr": ("payment %r of %s failed", Unprintable(), "A-1"),
+    "deep-argument": ("payment %s of %s failed", deep_list(), "A-1"),
+    "message": (Unprintable(), "payment", "A-1"),
+}
+
+EXTRAS: dict[str, Any] = {
+    "extra": Unprintable(),
+    "extra-in-list": [1, Unprintable()],
+    "extra-key": {Unprintable(): 1},
+    "extra-error": UnprintableError(),
+    "deep-extra": deep_list(),
+    "cyclic-extra": cyclic_dict(),
+    "surrogate": "half a character: \udcff",
+    "bytes": b"\xff\x00",
+    "huge-number": 10**5_000,
+    "nan": float("nan"),
+}
+
+
+@app.get("/unformatted/{kind}")
+async def unformatted(kind: str) -> None:
+    message, *arguments = UNFORMATTED[kind]
+    logger.error(message, *arguments)
+
+
+@app.get("/unformatted-exception/{kind}")
+async def unformatted_exception(kind: str) -> None:
+    message, *arguments = UNFORMATTED[kind]
+    try:
+        crash()
+    except LookupError:
+        logger.exception(message, *arguments)
+
+
+@app.get("/extra/{kind}")
+async def extra(kind: str) -> None:
+    logger.error("payment failed", extra={"thing": EXTRAS[kind], "payment": "A-1"})
+
+
+@app.get("/unprintable-exception")
+async def unprintable_exception() -> None:
+    try:
+        raise UnprintableError
+    except UnprintableError:
+        logger.exception("payment failed", extra={"payment": "A-1"})
+
+
+@app.get("/long-record")
+def long_record(size: int) -> None:
+    fields = {f"field_{number}": "x" * 1_000 for number in range(size // 1_000)}
+    logger.info("long record", extra=fields)
+
+
+# What stays in memory.
+
+
+class Payload:
+    """What was sent with a request."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+
+payloads = weakref.WeakSet[Payload]()
+survivors: list[Any] = []
+never = threading.Event()
+waiting_pool = ContextExecutor(max_workers=100)
+
+
+def start_task() -> object:
+    return asyncio.create_task(asyncio.Event().wait())
+
+
+def start_timer() -> object:
+    return asyncio.get_running_loop().call_later(3_600, crash)
+
+
+def start_thread() -> object:
+    return asyncio.get_running_loop().run_in_executor(waiting_pool, never.wait)
+
+
+def copy_context() -> object:
+    return contextvars.copy_context()
+
+
+SURVIVORS: dict[str, Callable[[], object]] = {
+    "task": start_task,
+    "timer": start_timer,
+    "thread": start_thread,
+    "context": copy_context,
+}
+
+
+def raise_from_cause() -> None:
+    try:
+        crash()
+    except LookupError as exc:
+        raise UnavailableError("a part is missing") from exc
+
+
+def raise_group() -> None:
+    raise ExceptionGroup("two", [LookupError("first"), TeapotError()])
+
+
+def raise_validation_error() -> None:
+    raise RequestValidationError([{"type": "taken", "loc": ("body",), "msg": "is taken"}])
+
+
+def raise_server_error() -> None:
+    raise HTTPException(500, "chosen")
+
+
+FAILURES: dict[str, Callable[[], None]] = {
+    "crash": crash,
+    "own": raise_from_cause,
+    "group": raise_group,
+    "invalid": raise_validation_error,
+    "http": raise_server_error,
+}
+
+
+@app.post("/memory/{survivor}/{failure}")
+async def memory(request: Request, survivor: str, failure: str) -> None:
+    payload = Payload(await request.body())
+    payloads.add(payload)
+    survivors.append(SURVIVORS[survivor]())
+    FAILURES[failure]()
+
+
+@app.get("/payloads")
+async def count_payloads() -> int:
+    gc.collect()
+    return len(payloads)
+
+
+# Threads.
+
+pool = ContextExecutor(max_workers=1)
+own_pool = ThreadPoolExecutor(max_workers=1)
+
+
+def raise_unavailable() -> None:
+    raise UnavailableError("a part is missing")
+
+
+@app.get("/thread/run-in-executor")
+async def thread_run_in_executor() -> None:
+    asyncio.get_running_loop().run_in_executor(None, crash)
+
+
+@app.get("/thread/own-error")
+async def thread_own_error() -> None:
+    asyncio.get_running_loop().run_in_executor(None, raise_unavailable)
+
+
+@app.get("/thread/run-in-pool")
+async def thread_run_in_pool() -> None:
+    asyncio.get_running_loop().run_in_executor(pool, crash)
+
+
+@app.get("/thread/submit")
+async def thread_submit() -> None:
+    pool.submit(crash)
+
+
+@app.get("/thread/submit-from-thread")
+def thread_submit_from_thread() -> None:
+    pool.submit(crash)
+
+
+@app.get("/thread/run-in-own-pool")
+async def thread_run_in_own_pool() -> None:
+    asyncio.get_running_loop().run_in_executor(own_pool, crash)
+
+
+@app.get("/thread/handled")
+async def thread_handled() -> None:
+    with suppress(LookupError):
+        await asyncio.get_running_loop().run_in_executor(None, crash)
+    with suppress(LookupError):
+        await asyncio.to_thread(crash)
+    with suppress(LookupError):
+        await asyncio.wrap_future(pool.submit(crash))
+
+
+@app.get("/thread/awaited")
+async def thread_awaited() -> None:
+    await asyncio.get_running_loop().run_in_executor(None, crash)
+
+
+@app.get("/thread/submit-awaited")
+async def thread_submit_awaited() -> None:
+    await asyncio.wrap_future(pool.submit(crash))
 
 
 # The same routes behind the middleware that FastAPI's documentation shows.
