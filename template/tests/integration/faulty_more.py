@@ -21,18 +21,25 @@ from fastapi import (
     Request,
     Response,
     WebSocket,
+    WebSocketDisconnect,
+    WebSocketException,
+)
+from fastapi.exception_handlers import (
+    http_exception_handler,
+    request_validation_exception_handler,
 )
 from fastapi.exceptions import RequestValidationError, ResponseValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.sse import EventSourceResponse
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from src.airtight.boundary import ContextExecutor
 from src.main import create_app
-from src.utils.errors import APIError, UnavailableError
+from src.utils.errors import APIError, RequestTooLargeError, UnavailableError
 
 logger = logging.getLogger("app")
 
@@ -774,6 +781,209 @@ async def thread_awaited() -> None:
 @app.get("/thread/submit-awaited")
 async def thread_submit_awaited() -> None:
     await asyncio.wrap_future(pool.submit(crash))
+
+
+# Exits and cancellation.
+
+EXITS: dict[str, BaseException] = {
+    "system-exit": SystemExit(1),
+    "keyboard-interrupt": KeyboardInterrupt(),
+    "cancelled": asyncio.CancelledError(),
+    "own": BaseException("neither error nor exit"),
+    "group": BaseExceptionGroup("one", [SystemExit(1)]),
+}
+
+
+def exit_by(kind: str) -> None:
+    raise EXITS[kind]
+
+
+@app.get("/exit/endpoint/{kind}")
+async def exit_endpoint(kind: str) -> None:
+    exit_by(kind)
+
+
+@app.get("/exit/thread/{kind}")
+def exit_thread(kind: str) -> None:
+    exit_by(kind)
+
+
+@app.get("/exit/dependency/{kind}", dependencies=[Depends(exit_by)])
+async def exit_dependency(kind: str) -> None: ...
+
+
+@app.get("/exit/background/{kind}")
+async def exit_background(kind: str, tasks: BackgroundTasks) -> str:
+    tasks.add_task(exit_by, kind)
+    return "accepted"
+
+
+# WebSockets.
+
+sockets = APIRouter(prefix="/sockets")
+
+
+@sockets.websocket("/echo/{name}")
+async def socket_echo(websocket: WebSocket, name: str) -> None:
+    await websocket.accept()
+    with suppress(WebSocketDisconnect):
+        while True:
+            await websocket.send_text(await websocket.receive_text())
+
+
+@sockets.websocket("/crash/{name}")
+async def socket_crash(websocket: WebSocket, name: str) -> None:
+    crash()
+
+
+@sockets.websocket("/crash-after-accept/{name}")
+async def socket_crash_after_accept(websocket: WebSocket, name: str) -> None:
+    await websocket.accept()
+    crash()
+
+
+@sockets.websocket("/closed")
+async def socket_closed(websocket: WebSocket) -> None:
+    await websocket.close(4001, "not today")
+
+
+@sockets.websocket("/refused")
+async def socket_refused(websocket: WebSocket) -> None:
+    raise WebSocketException(4002, "not you")
+
+
+@sockets.websocket("/unauthorised")
+async def socket_unauthorised(websocket: WebSocket) -> None:
+    raise HTTPException(401, "who are you?")
+
+
+@sockets.websocket("/invalid")
+async def socket_invalid(websocket: WebSocket, count: int) -> None: ...
+
+
+@sockets.websocket("/wait")
+async def socket_wait(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await asyncio.Event().wait()
+
+
+@sockets.websocket("/push")
+async def socket_push(websocket: WebSocket) -> None:
+    await websocket.accept()
+    while True:
+        await websocket.send_text("first")
+        await asyncio.sleep(0.01)
+
+
+app.include_router(sockets, prefix="/v1")
+
+seen: list[str] = []
+
+
+class SeeErrors:
+    """Pure ASGI middleware that sees which errors reach it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self.app(scope, receive, send)
+        except Exception as exc:
+            seen.append(f"{scope['path']}: {exc!r}")
+            raise
+
+
+app.add_middleware(SeeErrors)
+
+
+@app.get("/seen")
+async def list_seen() -> list[str]:
+    return seen
+
+
+async def push_chunks() -> AsyncIterator[str]:
+    while True:
+        yield "first"
+        await asyncio.sleep(0.01)
+
+
+async def wait_for_second_chunk() -> AsyncIterator[str]:
+    yield "first"
+    await asyncio.Event().wait()
+
+
+@app.get("/open/push")
+async def open_push() -> StreamingResponse:
+    return StreamingResponse(push_chunks())
+
+
+@app.get("/open/wait")
+async def open_wait() -> StreamingResponse:
+    return StreamingResponse(wait_for_second_chunk())
+
+
+@app.get("/open/events", response_class=EventSourceResponse)
+async def open_events() -> AsyncIterator[str]:
+    async for chunk in wait_for_second_chunk():
+        yield chunk
+
+
+# Handlers of the user's own.
+
+
+async def handle(request: Request, exc: Exception) -> Response:
+    """Handle an error as a user of FastAPI does."""
+    return JSONResponse({"handled": type(exc).__name__}, 460, {"X-Handled": "yes"})
+
+
+async def handle_like_a_library(request: Request, exc: Exception) -> Response:
+    """Handle an error as a library does whose name begins like FastAPI's."""
+    return JSONResponse({"handled": "by a library"}, 460)
+
+
+handle_like_a_library.__module__ = "fastapi_problem.handler"
+
+
+def add_failing_routes(application: FastAPI) -> FastAPI:
+    """Return an application with routes that fail, and one that has a body."""
+    for path, endpoint in ENDPOINTS.items():
+        application.add_api_route(path, endpoint, response_model=None)
+    application.add_api_route("/invalid", raise_invalid)
+    application.add_api_route("/bytes", count_bytes, methods=["POST"])
+    application.add_api_route("/body-ignored", succeed, methods=["POST"])
+    return application
+
+
+handlers_by_status = add_failing_routes(create_app())
+for status in (403, 404, 405, 413, 500):
+    handlers_by_status.add_exception_handler(status, handle)
+
+classes: tuple[type[Exception], ...]
+
+handlers_by_class = add_failing_routes(create_app())
+classes = (Exception, TeapotError, RequestTooLargeError, RequestValidationError)
+for error_class in (*classes, StarletteHTTPException):
+    handlers_by_class.add_exception_handler(error_class, handle)
+
+handlers_of_libraries = add_failing_routes(create_app())
+classes = (Exception, APIError, RequestValidationError)
+for error_class in (*classes, StarletteHTTPException):
+    handlers_of_libraries.add_exception_handler(error_class, handle_like_a_library)
+
+handlers_of_fastapi = add_failing_routes(create_app())
+handlers_of_fastapi.add_exception_handler(StarletteHTTPException, http_exception_handler)  # type: ignore[arg-type]
+handlers_of_fastapi.add_exception_handler(
+    RequestValidationError,
+    request_validation_exception_handler,  # type: ignore[arg-type]
+)
+
+between = FastAPI()
+handlers_of_fastapi.mount("/between", between)
+for mount, status_or_class in (("/by-status", 500), ("/by-class", Exception)):
+    with_handler = add_failing_routes(FastAPI(exception_handlers={status_or_class: handle}))
+    handlers_of_fastapi.mount(mount, with_handler)
+    between.mount(mount, with_handler)
 
 
 # The same routes behind the middleware that FastAPI's documentation shows.

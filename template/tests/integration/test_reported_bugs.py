@@ -1,13 +1,15 @@
 """Ways to fail that users of FastAPI have reported are handled like any other."""
 
 import contextlib
+import functools
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from tests.integration.test_escapes import assert_body, frames_of
@@ -17,18 +19,19 @@ ROUTES = Path(__file__).with_name("faulty_more.py")
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
+def start(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     """A function that starts an application of `faulty_more` by its name."""
     folder = copy_with(ROUTES, tmp_path_factory.mktemp("reported"))
 
-    def start_application(name: str) -> Any:
-        return running("-m", "uvicorn", f"src.faulty:{name}", "--port", "PORT", cwd=folder)
+    def start_application(name: str, *options: str) -> Any:
+        command = ("-m", "uvicorn", f"src.faulty:{name}", "--port", "PORT", *options)
+        return running(*command, cwd=folder)
 
     return start_application
 
 
 @pytest.fixture(scope="module")
-def service(start: Callable[[str], Any]) -> Iterator[Service]:
+def service(start: Callable[..., Any]) -> Iterator[Service]:
     """A service with routes that go wrong."""
     with start("app") as service:
         yield service
@@ -63,7 +66,7 @@ def wait_for_failure(service: Service, response: httpx2.Response) -> None:
 
 
 @pytest.fixture
-def disposable_service(start: Callable[[str], Any]) -> Iterator[Service]:
+def disposable_service(start: Callable[..., Any]) -> Iterator[Service]:
     """A service of one test, which may hang."""
     with start("app") as service:
         service.client.timeout = 10
@@ -523,12 +526,247 @@ def test_head_on_a_probe_is_like_get(service: Service, path: str) -> None:
         assert head.headers.get(name) == get.headers.get(name)
 
 
+# Exits.
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["system-exit", "keyboard-interrupt", "cancelled", "own", "group"],
+)
+@pytest.mark.parametrize("route", ["endpoint", "thread", "dependency"])
+def test_exit_raised_by_an_endpoint_is_one_failed_request(
+    disposable_service: Service, route: str, kind: str
+) -> None:
+    """What would end the process fails the request, is logged once, and the server goes on."""
+    response = disposable_service.get(f"/exit/{route}/{kind}")
+    assert_body(response, 500, None)
+    assert [level for level, _ in failures_of(disposable_service, response)] == ["CRITICAL"]
+    assert statuses_of(disposable_service, response) == [500]
+
+
+@pytest.mark.parametrize("kind", ["system-exit", "keyboard-interrupt", "own"])
+def test_exit_raised_after_the_response_is_logged_once(
+    disposable_service: Service, kind: str
+) -> None:
+    """What would end the process from a background task is logged once, and the server goes on."""
+    response = disposable_service.get(f"/exit/background/{kind}")
+    assert (response.status_code, response.json()) == (200, "accepted")
+    wait_for_failure(disposable_service, response)
+    assert [level for level, _ in failures_of(disposable_service, response)] == ["CRITICAL"]
+
+
+# WebSockets.
+
+
+def open_socket(service: Service, path: str) -> str:
+    """Open and close a WebSocket, and return the id of its request."""
+    with connect(service.url.replace("http", "ws") + path) as websocket:
+        assert websocket.response is not None
+        correlation_id: str = websocket.response.headers["x-request-id"]
+        with contextlib.suppress(ConnectionClosed):
+            websocket.send("hello")
+            websocket.recv(timeout=10)
+    return correlation_id
+
+
+def refused_socket(service: Service, path: str) -> tuple[int, str]:
+    """Try to open a WebSocket, and return status and id of the refusal."""
+    with pytest.raises(InvalidStatus) as caught:
+        connect(service.url.replace("http", "ws") + path)
+    response = caught.value.response
+    return response.status_code, response.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("kind", ["echo", "crash-after-accept"])
+def test_websocket_of_a_router_has_its_route(service: Service, kind: str) -> None:
+    """Records of a WebSocket say which route it took, with the prefixes of its routers."""
+    records = service.told(open_socket(service, f"/v1/sockets/{kind}/ann"))
+    routes = [r["route"] for r in records if "route" in r]
+    assert routes
+    assert set(routes) == {f"/v1/sockets/{kind}/{{name}}"}
+
+
+def test_refused_websocket_of_a_router_has_its_route(service: Service) -> None:
+    """Records of a WebSocket that fails before it is accepted say which route it took."""
+    status, correlation_id = refused_socket(service, "/v1/sockets/crash/ann")
+    assert status == 500
+    routes = [r["route"] for r in service.told(correlation_id) if "route" in r]
+    assert routes == ["/v1/sockets/crash/{name}"] * 2
+
+
+# copier: if "prometheus" in observability
+def test_websocket_of_a_router_is_counted_by_its_route(service: Service) -> None:
+    """The numbers of a WebSocket go by the template of its path."""
+    service.told(open_socket(service, "/v1/sockets/echo/bob"))
+    lines = service.get("/metrics").text.splitlines()
+    counted = [line for line in lines if line.startswith("http_request_duration_seconds_count")]
+    assert [line for line in counted if 'route="/v1/sockets/echo/{name}"' in line]
+    assert not [line for line in counted if "bob" in line]
+
+
+# copier: endif
+@pytest.mark.parametrize(
+    ("path", "status", "records"),
+    [
+        ("/v1/sockets/unauthorised", 401, []),
+        ("/v1/sockets/invalid?count=hunter2", None, ["WARNING"]),
+        ("/v1/sockets/refused", 403, []),
+        ("/v1/sockets/closed", 403, []),
+    ],
+)
+def test_handled_error_on_a_websocket_does_not_reach_middleware(
+    service: Service, path: str, status: int | None, records: list[str]
+) -> None:
+    """What a handler handles goes no further, so that no middleware sees a rejected value."""
+    found, correlation_id = refused_socket(service, path)
+    assert found in ({status} if status else {403, 422})
+    assert [r["level"] for r in failures(service.told(correlation_id))] == records
+    assert [error for error in service.get("/seen").json() if error.startswith(path[:15])] == []
+    assert "hunter2" not in str(service.told(correlation_id))
+
+
+@pytest.mark.parametrize("kind", ["echo/ann", "push", "wait"])
+def test_websocket_that_is_open_at_the_end_leaves_one_record(
+    start: Callable[..., Any], kind: str
+) -> None:
+    """A WebSocket that is open at SIGTERM has one access line, and is at most one failure."""
+    with start("app", "--timeout-graceful-shutdown", "1") as service:
+        with connect(f"{service.url.replace('http', 'ws')}/v1/sockets/{kind}") as websocket:
+            assert websocket.response is not None
+            service.process.send_signal(signal.SIGTERM)
+            service.process.wait(timeout=30)
+        service.stop()
+    assert_one_failure_at_most(service, websocket.response.headers["x-request-id"])
+
+
+@pytest.mark.parametrize("kind", ["push", "wait", "events"])
+def test_stream_that_is_open_at_the_end_leaves_one_record(
+    start: Callable[..., Any], kind: str
+) -> None:
+    """A stream that is open at SIGTERM has one access line, and is at most one failure."""
+    with start("app", "--timeout-graceful-shutdown", "1") as service:
+        with httpx2.stream("GET", f"{service.url}/open/{kind}") as response:
+            chunks = response.iter_raw()
+            assert b"first" in next(chunks)
+            service.process.send_signal(signal.SIGTERM)
+            service.process.wait(timeout=30)
+        service.stop()
+    assert_one_failure_at_most(service, response.headers["x-request-id"])
+
+
+def assert_one_failure_at_most(service: Service, correlation_id: str) -> None:
+    """A request has one access line, and there is at most one failure, which is the request's."""
+    assert len(access(service.records(), correlation_id)) == 1
+    found = failures(service.records())
+    assert [r["correlation_id"] for r in found] in ([], [correlation_id])
+    assert service.errors == []
+
+
+# Handlers of the user's own.
+
+
+@pytest.fixture(scope="module")
+def services(start: Callable[..., Any]) -> Iterator[Callable[[str], Service]]:
+    """A function that gives a service that runs an application, started when it is first needed."""
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def service_of(name: str) -> Service:
+            running_service: Service = stack.enter_context(start(name))
+            return running_service
+
+        yield service_of
+
+
+@pytest.mark.parametrize(
+    ("application", "path", "handled", "records"),
+    [
+        ("handlers_by_status", "/crash", "LookupError", ["CRITICAL"]),
+        ("handlers_by_status", "/http", "HTTPException", []),
+        ("handlers_by_status", "/nowhere", "HTTPException", []),
+        ("handlers_by_class", "/crash", "LookupError", ["CRITICAL"]),
+        ("handlers_by_class", "/teapot", "TeapotError", []),
+        ("handlers_by_class", "/http", "HTTPException", []),
+        ("handlers_by_class", "/nowhere", "HTTPException", []),
+        ("handlers_by_class", "/invalid?number=x", "RequestValidationError", None),
+        ("handlers_of_libraries", "/crash", "by a library", ["CRITICAL"]),
+        ("handlers_of_libraries", "/teapot", "by a library", []),
+        ("handlers_of_libraries", "/own", "by a library", None),
+        ("handlers_of_libraries", "/http", "by a library", []),
+        ("handlers_of_libraries", "/nowhere", "by a library", []),
+        ("handlers_of_libraries", "/invalid?number=x", "by a library", None),
+        ("handlers_of_fastapi", "/by-status/crash", "LookupError", ["CRITICAL"]),
+        ("handlers_of_fastapi", "/by-class/crash", "LookupError", ["CRITICAL"]),
+        ("handlers_of_fastapi", "/between/by-status/crash", "LookupError", ["CRITICAL"]),
+        ("handlers_of_fastapi", "/between/by-class/crash", "LookupError", ["CRITICAL"]),
+    ],
+)
+def test_handler_of_the_user_wins(
+    services: Callable[[str], Service],
+    application: str,
+    path: str,
+    handled: str,
+    records: list[str] | None,
+) -> None:
+    """However and wherever it was registered, and wherever it comes from, a handler is used."""
+    service = services(application)
+    response = service.get(path)
+    assert (response.status_code, response.json()) == (460, {"handled": handled})
+    assert statuses_of(service, response) == [460]
+    levels = [level for level, _ in failures_of(service, response)]
+    assert levels == levels[:1]
+    if records is not None:
+        assert levels == records
+
+
+@pytest.mark.parametrize("path", ["/bytes", "/body-ignored"])
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("application", ["handlers_by_status", "handlers_by_class"])
+def test_handler_of_a_large_body_wins(
+    services: Callable[[str], Service], application: str, chunked: bool, path: str
+) -> None:
+    """A handler for 413 is used whether the size was declared or not, if the body is refused."""
+    service = services(application)
+    pieces = (b"x" * 100_000 for _ in range(20))
+    content = pieces if chunked else b"x" * 2_000_000
+    response = service.request("POST", path, content=content)
+    if chunked and path == "/body-ignored" and response.status_code == 200:
+        return  # nobody has looked at the body
+    assert response.status_code == 460
+    assert response.headers["x-handled"] == "yes"
+    assert statuses_of(service, response) == [460]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "body"),
+    [
+        ("/http", 403, {"detail": "not you"}),
+        ("/nowhere", 404, {"detail": "Not Found"}),
+    ],
+)
+def test_handler_of_fastapi_that_is_registered_wins(
+    services: Callable[[str], Service], path: str, status: int, body: object
+) -> None:
+    """FastAPI's own handlers are used where they were registered on purpose."""
+    response = services("handlers_of_fastapi").get(path)
+    assert (response.status_code, response.json()) == (status, body)
+
+
+def test_handler_of_fastapi_for_invalid_requests_wins(
+    services: Callable[[str], Service],
+) -> None:
+    """FastAPI's own 422 is used where its handler was registered on purpose."""
+    response = services("handlers_of_fastapi").get("/invalid", params={"number": "x"})
+    assert response.status_code == 422
+    assert [error["input"] for error in response.json()["detail"]] == ["x"]
+
+
 # The middleware that FastAPI's documentation shows.
 
 
 @pytest.fixture(scope="module", params=["one_middleware", "two_middlewares", "middleware_class"])
 def service_with_middleware(
-    request: pytest.FixtureRequest, start: Callable[[str], Any]
+    request: pytest.FixtureRequest, start: Callable[..., Any]
 ) -> Iterator[Service]:
     """A service with `@app.middleware("http")`, or the like."""
     with start(request.param) as service:
