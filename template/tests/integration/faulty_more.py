@@ -248,8 +248,8 @@ async def late_dependency(kind: str) -> str:
 # Background tasks of which one fails.
 
 
-def send_receipt() -> None:
-    logger.info("receipt sent")
+def send_mail() -> None:
+    logger.info("mail sent")
 
 
 async def update_statistics() -> None:
@@ -259,7 +259,7 @@ async def update_statistics() -> None:
 @app.get("/background/crash")
 async def background_crash(tasks: BackgroundTasks) -> str:
     tasks.add_task(crash)
-    tasks.add_task(send_receipt)
+    tasks.add_task(send_mail)
     tasks.add_task(update_statistics)
     return "accepted"
 
@@ -275,13 +275,13 @@ def background_own(tasks: BackgroundTasks) -> str:
 async def background_second(tasks: BackgroundTasks) -> str:
     tasks.add_task(update_statistics)
     tasks.add_task(crash)
-    tasks.add_task(send_receipt)
+    tasks.add_task(send_mail)
     return "accepted"
 
 
 @app.get("/background/last")
 async def background_last(tasks: BackgroundTasks) -> str:
-    tasks.add_task(send_receipt)
+    tasks.add_task(send_mail)
     tasks.add_task(crash)
     return "accepted"
 
