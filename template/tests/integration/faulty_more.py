@@ -337,6 +337,16 @@ async def unsendable_accept(websocket: WebSocket, kind: str) -> None:
     await websocket.accept(headers=BAD_HEADERS[kind])  # type: ignore[arg-type]
 
 
+@app.websocket("/unsendable-refusal/status")
+async def unsendable_refusal_status(websocket: WebSocket) -> None:
+    await websocket.send_denial_response(Response(status_code=700))
+
+
+@app.websocket("/unsendable-refusal/header")
+async def unsendable_refusal_header(websocket: WebSocket) -> None:
+    await websocket.send_denial_response(Response("no", 403, {"X-Note": "a\r\nb"}))
+
+
 UPSTREAM_HEADERS = {
     "length": {"Content-Length": "3"},
     "longer": {"content-length": "1000000"},
