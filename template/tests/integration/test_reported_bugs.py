@@ -65,16 +65,12 @@ def wait_for_failure(service: Service, response: httpx2.Response) -> None:
 # Errors that refer to each other.
 
 
-@pytest.fixture
-def disposable_service(start: Callable[..., Any]) -> Iterator[Service]:
-    """A service of one test, which may hang."""
+@pytest.fixture(scope="module")
+def fragile_service(start: Callable[..., Any]) -> Iterator[Service]:
+    """A service for requests that could stop it."""
     with start("app") as service:
         service.client.timeout = 10
-        try:
-            yield service
-        except httpx2.TimeoutException:
-            service.process.kill()
-            raise
+        yield service
 
 
 @pytest.mark.parametrize(
@@ -94,12 +90,12 @@ def disposable_service(start: Callable[..., Any]) -> Iterator[Service]:
     ],
 )
 def test_errors_that_refer_to_each_other_are_logged_once(
-    disposable_service: Service, path: str, status: int, level: str, error: str
+    fragile_service: Service, path: str, status: int, level: str, error: str
 ) -> None:
     """However causes, contexts and groups are linked, the walk over them ends."""
-    response = disposable_service.get(path)
+    response = fragile_service.get(path)
     assert response.status_code == status
-    records = failures(records_of(disposable_service, response))
+    records = failures(records_of(fragile_service, response))
     assert [(r["level"], r["error"]) for r in records] == [(level, error)]
     assert error in records[0]["exception"]
 
@@ -541,24 +537,22 @@ def test_head_on_a_probe_is_like_get(service: Service, path: str) -> None:
 )
 @pytest.mark.parametrize("route", ["endpoint", "thread", "dependency"])
 def test_exit_raised_by_an_endpoint_is_one_failed_request(
-    disposable_service: Service, route: str, kind: str
+    fragile_service: Service, route: str, kind: str
 ) -> None:
     """What would end the process fails the request, is logged once, and the server goes on."""
-    response = disposable_service.get(f"/exit/{route}/{kind}")
+    response = fragile_service.get(f"/exit/{route}/{kind}")
     assert_body(response, 500, None)
-    assert [level for level, _ in failures_of(disposable_service, response)] == ["CRITICAL"]
-    assert statuses_of(disposable_service, response) == [500]
+    assert [level for level, _ in failures_of(fragile_service, response)] == ["CRITICAL"]
+    assert statuses_of(fragile_service, response) == [500]
 
 
 @pytest.mark.parametrize("kind", ["system-exit", "keyboard-interrupt", "own"])
-def test_exit_raised_after_the_response_is_logged_once(
-    disposable_service: Service, kind: str
-) -> None:
+def test_exit_raised_after_the_response_is_logged_once(fragile_service: Service, kind: str) -> None:
     """What would end the process from a background task is logged once, and the server goes on."""
-    response = disposable_service.get(f"/exit/background/{kind}")
+    response = fragile_service.get(f"/exit/background/{kind}")
     assert (response.status_code, response.json()) == (200, "accepted")
-    wait_for_failure(disposable_service, response)
-    assert [level for level, _ in failures_of(disposable_service, response)] == ["CRITICAL"]
+    wait_for_failure(fragile_service, response)
+    assert [level for level, _ in failures_of(fragile_service, response)] == ["CRITICAL"]
 
 
 # WebSockets.
