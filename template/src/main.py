@@ -58,7 +58,7 @@ from src.services.decisions import DecisionService
 from src.services.orders import order_facade
 # copier: endif
 from src.services.readiness import Readiness
-from src.airtight.logging.handler import configure_logging
+from src.airtight.logging import configure_logging
 
 
 # copier: if false

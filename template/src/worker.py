@@ -33,7 +33,7 @@ from src.airtight.worker_tracing import export_to
 # copier: endif
 from src.services.orders import OrderFacade, order_facade
 from src.utils.errors import APIError, OrderError, OrderNotFoundError, StoreRefusedError
-from src.airtight.logging.handler import configure_logging, report_exception
+from src.airtight.logging import configure_logging, report_exception
 
 # copier: if false
 # isort: on

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 from src.airtight.context import current_context
-from src.airtight.logging.handler import report_exception
+from src.airtight.logging import report_exception
 from src.clients.http import http_client
 from src.clients.orders import OrderRepository
 from src.clients.printer import Printer
