@@ -20,7 +20,8 @@ from src.clients.orders import OrderRepository
 from src.config import SERVICE_NAME, Settings, load_settings
 from src.connectors.postgres import PostgresConnector
 from src.connectors.redis import RedisConnector
-from src.airtight.boundary import report_lifespan_errors, process_message
+from src.airtight.lifespan import report_lifespan_errors
+from src.airtight.messages import process_message
 # copier: if "sentry" in observability
 from src.airtight.sentry import delivery
 # copier: endif

@@ -64,9 +64,9 @@ def world_in(folder: Path) -> Iterator[World]:
 def decide(service: Service, **changes: object) -> httpx2.Response:
     """Send an application that was not seen before."""
     decide.amount += 1  # type: ignore[attr-defined]
-    return service.request(
-        "POST", "/decisions", json={**APPLICATION, "amount": decide.amount, **changes}
-    )  # type: ignore[attr-defined]
+    amount = decide.amount  # type: ignore[attr-defined]
+    body = {**APPLICATION, "amount": amount, **changes}
+    return service.request("POST", "/decisions", json=body)
 
 
 decide.amount = 0  # type: ignore[attr-defined]
