@@ -21,14 +21,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from src.utils.errors import APIError, RequestTooLargeError, UnavailableError
 from src.airtight.context import RequestContext, current_context
 from src.airtight.logging.handler import log_access, report_exception
-# copier: if example == "orders"
-from src.airtight.hooks import message_began, message_ended, request_began
-
-# copier: endif
-# copier: if example != "orders"
 from src.airtight.hooks import request_began
 
-# copier: endif
 # copier: if false
 # isort: on
 # fmt: on
@@ -138,49 +132,6 @@ class ErrorBoundary:
             return PlainTextResponse("Internal Server Error", 500)
 
 
-# copier: if example == "orders"
-async def process_message(
-    handle: Callable[..., Any], fields: dict[bytes, bytes], last: bool, **facts: Any
-) -> str:
-    """Handle a message that has these `fields`, and return the outcome; what fails is told once.
-
-    Args:
-        handle: takes the fields and gives the outcome; if it fails that is `retried` where it makes sense, else `dead`.
-        fields: what the message holds; the id of the request that has led to it is `correlation_id`.
-        last: whether this is the last attempt.
-        facts: what the record of a failure and the message's own line say of it.
-    """
-    given = fields.get(b"correlation_id", b"")
-    current_context.set(
-        context := RequestContext(
-            given.decode() if VALID_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
-        )
-    )
-    for begin in message_began:
-        begin(fields, facts | {"correlation_id": context.correlation_id})
-    began, outcome = perf_counter(), "interrupted"
-    try:
-        outcome = await handle(fields)
-    except BaseException as exc:
-        if (task := asyncio.current_task()) and task.cancelling():
-            raise
-        retry = (
-            isinstance(exc, APIError)
-            and exc.status_code == UnavailableError.status_code
-            and not last
-        )
-        outcome, level = ("retried", logging.WARNING) if retry else ("dead", logging.ERROR)
-        report_exception(exc, level if isinstance(exc, APIError) else logging.CRITICAL, **facts)
-    finally:
-        seconds = perf_counter() - began
-        for end in message_ended:
-            end(outcome, seconds)
-        facts |= {"duration_ms": round(seconds * 1000, 2), "outcome": outcome}
-        logging.getLogger("access").info("message", extra=facts)
-    return outcome
-
-
-# copier: endif
 class ContextExecutor(ThreadPoolExecutor):
     """Threads for `run_in_executor` that know for which request they work."""
 
