@@ -72,11 +72,11 @@ class OrderStream:
         """Drop messages whose worker has died; PostgreSQL announces their orders again."""
         claimed: Any = await self._connector.call(
             *("XAUTOCLAIM", self.name, GROUP, CONSUMER),
-            *(self._idle_ms, "0-0", "COUNT", count, "JUSTID"),
+            *(self._idle_ms, "0-0", "COUNT", count),
         )
-        message_ids = claimed[1]
-        if message_ids:
-            await self.drop(*message_ids)
+        entries = claimed[1]
+        if entries:
+            await self.drop(*(message_id for message_id, _ in entries))
 
     async def drop(self, *message_ids: str | bytes) -> None:
         """Acknowledge and delete messages."""

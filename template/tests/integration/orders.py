@@ -143,6 +143,13 @@ class Shop:
         found: int = self.query("SELECT count(*) FROM dead_letters")[0]["count"]
         return found
 
+    def replay(self, count: int) -> None:
+        """Have the dead letters replayed, and check how many there were."""
+        replaying = self.worker("replay")
+        assert replaying.wait_for_end() == 0
+        records = [r for r in replaying.records() if r["message"] == "dead letters replayed"]
+        assert [r["count"] for r in records] == [count]
+
     def assert_settled(self, *orders: str) -> None:
         """Check that each of these orders has one receipt, and that nothing is left to do.
 
@@ -178,6 +185,11 @@ def lines(
     """Return the lines of messages that have these fields."""
     wanted = fields | ({"correlation_id": correlation_id} if correlation_id else {})
     return [r for r in records if r["message"] == "message" and wanted.items() <= r.items()]
+
+
+def ready(records: list[Record]) -> list[Record]:
+    """Return the records that say that a worker has all it needs."""
+    return [r for r in records if r["message"] == "worker is ready"]
 
 
 def without_coverage() -> dict[str, str]:
