@@ -196,6 +196,34 @@ def chaos(session: nox.Session) -> None:
                 session.log(f"{case.get('name')}: {fact.get('value')} {fact.get('name')}")
 
 
+@nox.session
+def upstream(session: nox.Session) -> None:
+    """Run FastAPI's own tests behind the error boundary; an unlisted difference fails it."""
+    session.install("pip", *SERVICE["project"]["dependencies"])
+    with fastapi_source(session) as source:
+        fastapi = nox.project.load_toml(source / "pyproject.toml")
+        session.install(
+            *nox.project.dependency_groups(fastapi, "tests"),
+            *fastapi["project"]["optional-dependencies"]["all"],
+        )
+        session.run("python", "-m", "tests.upstream", str(source))
+
+
+@contextlib.contextmanager
+def fastapi_source(session: nox.Session) -> Iterator[Path]:
+    """Download the source distribution of the FastAPI that is installed; it holds the tests."""
+    show_version = "from importlib.metadata import version; print(version('fastapi'))"
+    version = session.run("python", "-c", show_version, silent=True)
+    requirement = f"fastapi=={str(version).strip()}"
+    with tempfile.TemporaryDirectory() as folder:
+        download = ["python", "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder]
+        session.run(*download, "--no-binary=fastapi", requirement)
+        (archive,) = Path(folder).glob("fastapi-*.tar.gz")
+        shutil.unpack_archive(archive, folder, filter="data")
+        (source,) = Path(folder).glob("fastapi-*/")
+        yield source
+
+
 @contextlib.contextmanager
 def rendered_service(session: nox.Session, *arguments: str) -> Iterator[Path]:
     """Render the working tree as it is, outside of git."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx2
 
 from bench.servers import ROOT, render, running
-from tests.browser import browser
+from tests.support.browser import browser
 
 PICTURE = ROOT / "docs" / "errors-page.png"
 SHOP = '''"""A shop with a bug, and a bank that is away."""

@@ -154,7 +154,7 @@ def running(
 @contextlib.contextmanager
 def sink() -> Iterator[str]:
     """Run a receiver of events and spans beside the load, and yield its address."""
-    command = [*pinned(CORES[-1]), sys.executable, str(ROOT / "template/tests/integration/sink.py")]
+    command = [*pinned(CORES[-1]), sys.executable, str(ROOT / "template/tests/support/sink.py")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         yield f"127.0.0.1:{int(process.stdout.readline())}"

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Answers, Render, values, wait_until
-from tests.test_rendered_service import ENVIRONMENT, free_port, make
+from tests.support.services import ENVIRONMENT, free_port, make, wait_until
+from tests.support.template import Answers, Render, values
 
 LIMIT = 120_000_000  # bytes that an image may add to its base
 STORES: dict[str, Answers] = {

@@ -13,8 +13,8 @@ import pytest
 
 from hooks import post_gen_project as hook
 from scripts.cookiecutter_json import cookiecutter_json
-from tests.conftest import ROOT, Answers
-from tests.repositories import Done, commit, copier, git, run, take_template, tree
+from tests.support.repositories import Done, commit, copier, git, run, take_template, tree
+from tests.support.template import ROOT, Answers
 
 HOOK = ROOT / "hooks" / "post_gen_project.py"
 CONTEXT = "{{ cookiecutter | jsonify | jsonify }}"

@@ -21,9 +21,9 @@ from urllib.parse import quote
 import pytest
 import yaml
 
-from tests.browser import MISSING, browser
-from tests.conftest import Answers, Render, wait_until
-from tests.test_rendered_service import free_port
+from tests.support.browser import MISSING, browser
+from tests.support.services import free_port, wait_until
+from tests.support.template import Answers, Render
 
 OBSERVED: dict[str, Answers] = {
     "default": {},
@@ -290,7 +290,7 @@ def load(address: str) -> Iterator[list[int]]:
 def test_crash_under_load_becomes_an_alert(render: Render, tmp_path: Path) -> None:
     """One crash fires in a real Prometheus, whose Alertmanager tells, and all requests meanwhile are served."""
     folder = render(example="none", stores=["redis"])
-    shutil.copy(folder / "tests/integration/faulty.py", folder / "src")
+    shutil.copy(folder / "tests/support/faulty.py", folder / "src")
     service, prometheus, alertmanager = (f"127.0.0.1:{free_port()}" for _ in range(3))
     token = tmp_path / "token"
     token.write_text("hunter2", encoding="utf-8")
@@ -377,7 +377,7 @@ def pending(prometheus: str) -> set[str]:
 @contextlib.contextmanager
 def served(folder: Path, port: int) -> Iterator[str]:
     """Run a service that has routes which go wrong, until the end of the block, at which it stops by itself."""
-    shutil.copy(folder / "tests/integration/faulty.py", folder / "src")
+    shutil.copy(folder / "tests/support/faulty.py", folder / "src")
     url = f"http://127.0.0.1:{port}"
     with running(folder, command_of("faulty", url)):
         until(lambda: get(f"{url}/health/live"))

@@ -9,8 +9,8 @@ from pathlib import Path
 import copier
 import pytest
 
-from tests.conftest import ROOT, Render
-from tests.repositories import commit, git, take_template, tree
+from tests.support.repositories import commit, git, take_template, tree
+from tests.support.template import ROOT, Render
 
 RESERVED = {
     "con",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import QUESTIONS, ROOT, Render
+from tests.support.template import QUESTIONS, ROOT, Render
 
 
 def copy(target: Path, snapshot: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

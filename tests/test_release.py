@@ -3,7 +3,7 @@
 import pytest
 
 from scripts.release import objections, step
-from tests.conftest import ROOT
+from tests.support.template import ROOT
 
 FIRST = "## [0.1.0] - 2026-01-01\n\n- It begins.\n"
 NOTES = "### Upgrade notes\n\n- Move this.\n"

@@ -15,7 +15,16 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import OBSERVERS, Answers, Render, all_answers, covering, name_of, pairs, values
+from tests.support.template import (
+    OBSERVERS,
+    Answers,
+    Render,
+    all_answers,
+    covering,
+    describe,
+    pairs,
+    values,
+)
 
 MATRIX = covering()
 WORDS = {  # of what was not chosen nothing may be left, not even a word
@@ -56,7 +65,7 @@ def test_matrix_covers_every_pair_of_answers() -> None:
     assert len(MATRIX) < len(list(all_answers())) / 3
 
 
-@pytest.mark.parametrize("answers", MATRIX, ids=name_of)
+@pytest.mark.parametrize("answers", MATRIX, ids=describe)
 def test_render_is_complete_clean_and_silent_about_the_rest(
     render: Render, answers: Answers
 ) -> None:

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,43 +16,8 @@ from typing import NamedTuple
 import psutil
 import pytest
 
-from tests.conftest import OBSERVERS, Answers, Render
-
-ANCHORS: dict[str, Answers] = {
-    "default": {},
-    "orders": {"example": "orders", "observability": OBSERVERS},
-    "none-postgres": {
-        "example": "none",
-        "stores": ["postgres"],
-        "error_format": "message",
-        "ci": "gitlab",
-        "observability": ["sentry"],
-        "project_name": 'It\'s "quoted" \\ 🚀',
-    },
-    "none-nothing": {"example": "none", "stores": [], "ci": "none", "observability": []},
-}
-ENVIRONMENT = {
-    name: value
-    for name, value in os.environ.items()
-    if name not in ("VIRTUAL_ENV", "DATABASE_URL", "REDIS_URL")
-}
-
-
-def make(folder: Path, *targets: str, **environment: str) -> str:
-    """Run make and return what it printed; fail if it does."""
-    command = ["make", f"PYTHON={sys.executable}", *targets]
-    env = ENVIRONMENT | environment
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-6000:]
-    return done.stdout
+from tests.support.services import ENVIRONMENT, free_port, make
+from tests.support.template import ANCHORS, Answers, Render
 
 
 @pytest.mark.parametrize("answers", ANCHORS.values(), ids=ANCHORS)
@@ -64,14 +28,6 @@ def test_generated_suite_and_checks_pass(render: Render, answers: Answers) -> No
     checked = make(folder, "lint")
     assert "Contracts: 3 kept, 0 broken" in checked
     assert "files follow them" in checked
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class Served(NamedTuple):

@@ -12,8 +12,7 @@ import copier as copier_api
 import pytest
 import yaml
 
-from tests.conftest import ROOT, Answers
-from tests.repositories import (
+from tests.support.repositories import (
     ADDED,
     BEFORE,
     CHANGED,
@@ -33,7 +32,8 @@ from tests.repositories import (
     take_template,
     tree,
 )
-from tests.test_rendered_service import ANCHORS, make
+from tests.support.services import make
+from tests.support.template import ANCHORS, ROOT, Answers
 
 RELEASES: dict[str, str | None] = {"imagined": None} | releases(ROOT)
 OWN = ("CHANGELOG.md", "uv.lock")  # the user's from the first render on

@@ -72,7 +72,9 @@ def tax_office(folder: Path) -> Iterator[str]:
             yield str(httpx2.get(address.read_text(encoding="ascii"), timeout=1).url).rstrip("/")
             return
     port = free_port()
-    with _process("-m", "tests.tax_office", str(port), str(folder / "registered")) as process:
+    with _process(
+        "-m", "tests.support.tax_office", str(port), str(folder / "registered")
+    ) as process:
         if process.stdout is None or not process.stdout.readline():
             sys.exit(
                 "the tax office did not start; set TAX_OFFICE_URL to one that you run yourself"
@@ -84,7 +86,7 @@ def tax_office(folder: Path) -> Iterator[str]:
 @contextlib.contextmanager
 def _process(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run Python beside this process, out of the reach of Ctrl-C, and end it in the regular way."""
-    stdout = subprocess.PIPE if "tests.tax_office" in arguments else None
+    stdout = subprocess.PIPE if "tests.support.tax_office" in arguments else None
     command = [sys.executable, *arguments]
     with subprocess.Popen(command, cwd=ROOT, stdout=stdout, start_new_session=True) as process:
         try:

@@ -12,10 +12,7 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp
 
-from src.airtight import handlers as error_handlers
 from src.api import health
 # copier: if example == "decisions"
 from src.api.decisions import router as decisions_router
@@ -37,7 +34,8 @@ from src.connectors.postgres import PostgresConnector
 # copier: if "redis" in stores and example != "orders"
 from src.connectors.redis import RedisConnector
 # copier: endif
-from src.airtight.boundary import ErrorBoundary, report_lifespan_errors
+from src.airtight.application import AirtightAPI
+from src.airtight.lifespan import report_lifespan_errors
 # copier: if example == "decisions"
 from src.models.credit_score import Scorecard
 # copier: endif
@@ -119,32 +117,6 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
 
 
-class AirtightAPI(FastAPI):
-    """An application with the guard around Starlette's layers, and CORS between them."""
-
-    def build_middleware_stack(self) -> ASGIApp:
-        """Put the guard outside, so that whatever goes wrong is answered, told once, and readable by a browser."""
-        settings: Settings = self.state.settings
-        error_handlers.install(self)
-
-        def with_cors(app: ASGIApp) -> ASGIApp:
-            origins, header = settings.cors_origins, settings.request_id_header
-            return (
-                CORSMiddleware(app, origins, ["*"], ["*"], expose_headers=[header])
-                if origins
-                else app
-            )
-
-        stack = with_cors(super().build_middleware_stack())
-        return ErrorBoundary(
-            stack,
-            settings.request_id_header,
-            settings.max_body_size,
-            error_handlers.answer,
-            with_cors,
-        )
-
-
 def create_app() -> FastAPI:
     """Build the application."""
     settings = load_settings()
@@ -154,7 +126,12 @@ def create_app() -> FastAPI:
     telemetry |= telemetry_to(settings.otel_exporter_otlp_endpoint, SERVICE_NAME)
     # copier: endif
     app = AirtightAPI(
-        lifespan=lifespan, responses=error_handlers.RESPONSES, telemetry=telemetry, **APP_METADATA
+        lifespan=lifespan,
+        cors_origins=settings.cors_origins,
+        request_id_header=settings.request_id_header,
+        max_body_size=settings.max_body_size,
+        telemetry=telemetry,
+        **APP_METADATA,
     )
     app.state.settings = settings
     # copier: if example == "decisions"

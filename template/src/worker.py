@@ -19,7 +19,7 @@ from math import nan
 # copier: endif
 from uuid import UUID
 
-from src.airtight.boundary import report_lifespan_errors
+from src.airtight.lifespan import report_lifespan_errors
 from src.airtight.logging.handler import configure_logging, report_exception
 from src.airtight.messages import process_message
 from src.airtight.outgoing import observe_calls

@@ -1,9 +1,38 @@
-"""What all tests share."""
+"""Fixtures and plugins for all tests; what several test modules share is in `tests/support/`."""
+
+from collections.abc import Iterator
 
 import pytest
+
+pytest_plugins = [
+    "tests.support.service",
+    # copier: if "opentelemetry" in observability or "sentry" in observability
+    "tests.support.sink",
+    # copier: endif
+]
+
+# On these settings tests rely, whatever their defaults and `.env` become.
+SETTINGS = {
+    "ENVIRONMENT": "development",
+    "LOG_LEVEL": "info",
+    "LOG_FORMAT": "json",
+    "REQUEST_ID_HEADER": "X-Request-ID",
+    "CORS_ORIGINS": "[]",
+    "MAX_BODY_SIZE": "1000000",
+    "WORKERS": "1",
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def settings() -> Iterator[None]:
+    """Pin settings, for services in this process and in others."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in SETTINGS.items():
+            environment.setenv(name, value)
+        yield
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
-    """The event loop that the service runs on."""
+    """Run async tests on the event loop that the service uses."""
     return "asyncio"

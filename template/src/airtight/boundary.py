@@ -1,166 +1,331 @@
-"""The guard around the whole application: the id in and out, one line a request, the last resort."""
+"""The outermost ASGI layer: what fails inside is answered and logged, with the request's id."""
 
-# copier: if false
-# fmt: off
-# isort: off
-# copier: endif
-import asyncio
-import logging
 import random
 import re
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from contextvars import copy_context
+from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Any
 
+import anyio
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from src.utils.errors import APIError, RequestTooLargeError, UnavailableError
-from src.airtight.context import RequestContext, current_context
-from src.airtight.logging.handler import log_access, report_exception
-from src.airtight.hooks import request_began
+from ..utils.errors import APIError, RequestTooLargeError, UnavailableError
+from .classification import is_cancelled_from_outside, must_propagate
+from .context import RequestContext, current_context
+from .hooks import request_began
+from .logging.handler import log_access, report_exception
 
-# copier: if false
-# isort: on
-# fmt: on
-# copier: endif
-
-SWITCHED = 101  # to a WebSocket
+SWITCHING_PROTOCOLS = 101  # what the access line shows for a WebSocket that was accepted
 VALID_ID = re.compile(rb"[A-Za-z0-9._:/=+-]{1,128}")
+INVALID_IN_HEADERS = re.compile(rb"[\x00\r\n]")
+MAX_LENGTH_DIGITS = 18  # of a Content-Length; Python refuses to convert more than 4,300
+DRAINED_BYTES = 64_000_000  # of a body that was refused; a client that still sends sees a reset
+DRAINED_SECONDS = 5.0
+EXCHANGE = "airtight.exchange"  # the key of a scope that has a boundary around it already
+
+Respond = Callable[[Scope, BaseException], Awaitable[Response]]
+Wrap = Callable[[ASGIApp], ASGIApp]
+
+
+class InvalidResponseError(Exception):
+    """The application has made a response that cannot be sent."""
 
 
 class ErrorBoundary:
-    """Stands outside Starlette's `ServerErrorMiddleware`, which raises again whatever it has answered.
+    """Answers and logs what fails in an application, outside of all of its middleware.
 
-    `answer` reports an error and returns the response to it; `wrap` puts around that what `app` has around it.
+    It stands around Starlette's `ServerErrorMiddleware`, which raises again what it has answered;
+    servers would log that a second time.
+
+    Args:
+        app: the application.
+        respond: logs an exception and returns the response to it.
+        request_id_header: the name of the header with the correlation id.
+        wrap_response: puts around a response what `app` has around it, such as CORS.
     """
 
     def __init__(
-        self, app: ASGIApp, header: str, limit: int, answer: Callable[..., Response], wrap: Any
+        self, app: ASGIApp, respond: Respond, request_id_header: str, wrap_response: Wrap
     ) -> None:
-        self.app, self._answer, self._wrap = app, answer, wrap
-        self._header, self._limit = header.lower().encode(), limit
+        self.app = app
+        self.respond = respond
+        self.wrap_response = wrap_response
+        self.header = request_id_header.lower().encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request or connection."""
-        if scope["type"] == "lifespan":
-            return await self.app(scope, receive, send)
-        began, status, size, done, given = perf_counter(), 0, 0, False, b""
-        for name, value in scope["headers"]:
-            if name == self._header:
-                given = value
-            elif name == b"content-length" and value.isdigit():
-                size = int(value)
-        if not VALID_ID.fullmatch(given):
-            given = b"%032x" % random.getrandbits(128)  # an id, not a secret
-        current_context.set(context := RequestContext(correlation_id := given.decode()))
-        for hook in request_began:
-            hook(scope, correlation_id)
-
-        def check_size() -> None:
-            if size > self._limit:
-                raise RequestTooLargeError
-
-        async def guarded_receive() -> Message:
-            nonlocal size
-            message = await receive()
-            context.client_disconnected = not done and message["type"].endswith(".disconnect")
-            size += len(message.get("body", b""))
-            check_size()
-            return message
-
-        async def guarded_send(message: Message) -> None:
-            nonlocal done, status
-            kind = message["type"]
-            if kind.endswith(".start") or kind == "websocket.accept":
-                status = message.get("status", SWITCHED)
-                headers = [
-                    header for header in message.get("headers", ()) if header[0] != self._header
-                ]
-                message["headers"] = [*headers, (self._header, given)]
-            elif (
-                kind == "websocket.close" and not status
-            ):  # a refusal, as an answer that has the id
-                status, headers = 403, [(self._header, given)]
-                await send(
-                    {"type": "websocket.http.response.start", "status": status, "headers": headers}
-                )
-                message = {"type": "websocket.http.response.body", "body": b""}
-            await send(message)
-            if kind == "websocket.close" or (
-                kind.endswith(".body") and not message.get("more_body")
-            ):
-                done = True
-                log_access(scope, status, began)
-
+        """Serve a request or a WebSocket; one that has a boundary already passes through."""
+        if scope["type"] not in ("http", "websocket") or EXCHANGE in scope:
+            await self.app(scope, receive, send)
+            return
+        exchange = Exchange(self, scope, receive, send)
+        caller = current_context.set(exchange.context)
         try:
-            check_size()
-            size = 0
-            await self.app(scope, guarded_receive, guarded_send)
-            if not (status or done or context.client_disconnected):
-                raise APIError("The application returned without an answer.")
+            await exchange.run()
+        finally:
+            current_context.reset(caller)
+
+
+class Exchange:
+    """One request and the response to it, or one WebSocket.
+
+    Attributes:
+        context: what log records say of the request.
+        failure: what has failed below a `BaseHTTPMiddleware` after the response had begun.
+    """
+
+    __slots__ = (
+        "_boundary",
+        "_content_length",
+        "_is_nested",
+        "_receive",
+        "_request_id",
+        "_send",
+        "_started_at",
+        "context",
+        "failure",
+        "scope",
+    )
+
+    def __init__(self, boundary: ErrorBoundary, scope: Scope, receive: Receive, send: Send) -> None:
+        self._boundary = boundary
+        self._receive = receive
+        self._send = send
+        self._started_at = perf_counter()
+        self._content_length = b""
+        self.scope = scope
+        self.failure: BaseException | None = None
+        caller = current_context.get()
+        request_id = self._read_headers(boundary.header)
+        self._is_nested = is_within(caller, request_id)
+        if self._is_nested and caller and caller.correlation_id:
+            request_id = caller.correlation_id.encode()
+        elif not VALID_ID.fullmatch(request_id):
+            request_id = b"%032x" % random.getrandbits(128)  # an id, not a secret
+        self._request_id = request_id
+        self.context = RequestContext(request_id.decode())
+        scope["headers"] = [*self._other_headers(), (boundary.header, request_id)]
+        scope[EXCHANGE] = self
+
+    def _read_headers(self, name: bytes) -> bytes:
+        request_id = b""
+        for header, value in self.scope["headers"]:
+            if header == name:
+                request_id = value
+            elif header == b"content-length":
+                self._content_length = value
+        return request_id
+
+    def _other_headers(self) -> list[tuple[bytes, bytes]]:
+        name = self._boundary.header
+        return [header for header in self.scope["headers"] if header[0] != name]
+
+    async def run(self) -> None:
+        """Serve the request; an exception that somebody outside waits for goes on."""
+        try:
+            if not self._is_nested:
+                for hook in request_began:
+                    hook(self.scope, self.context.correlation_id or "")
+            if len(self._content_length) > MAX_LENGTH_DIGITS:
+                raise RequestTooLargeError
+            await self._boundary.app(self.scope, self.receive, self.send)
+            if not (self.context.response_started or self.context.client_disconnected):
+                raise APIError("The application returned without a response.")
         except GeneratorExit:
             raise
         except BaseException as exc:
-            response = self._respond(scope, context, exc)
-            if not (status or done or context.client_disconnected):
-                await self._wrap(response)(scope, receive, guarded_send)
-            elif scope["type"] == "websocket" and not (done or context.client_disconnected):
-                await guarded_send({"type": "websocket.close", "code": 1011})
-            elif not (done or context.client_disconnected):
-                raise  # the server cuts the connection, so that the client sees the loss
+            if await self._handle_failure(exc):
+                raise
         finally:
-            if not done:
-                log_access(
-                    scope,
-                    499 if context.client_disconnected and status != SWITCHED else status or 500,
-                    began,
-                )
+            self.failure = None
+            if not self.context.response_complete:
+                self._log_access()
 
-    def _respond(self, scope: Scope, context: RequestContext, exc: BaseException) -> Response:
-        task = asyncio.current_task()
-        if isinstance(exc, asyncio.CancelledError) and task and task.cancelling():
-            context.mark_reported(exc)
+    async def receive(self) -> Message:
+        """Receive a message from the server, and note that the client has left."""
+        message = await self._receive()
+        if message["type"].endswith(".disconnect") and not self.context.response_complete:
+            self.context.client_disconnected = True
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send a message to the server; a status counts once the server has accepted it."""
+        kind = message["type"]
+        if kind.endswith(".start") or kind == "websocket.accept":
+            await self._send_start(message)
+            return
+        if kind == "websocket.close" and self._can_deny():
+            await self._deny()
+            return
+        is_last = is_last_message(message)
+        if is_last and self.failure and not message.get("body"):
+            raise self.failure  # else a middleware would make a broken stream look complete
+        await self._send_to_server(message)
+        if kind == "websocket.close" and not self.context.status:
+            self.context.status = 403
+        if is_last:
+            self.context.response_complete = True
+            self._log_access()
+
+    async def _send_start(self, message: Message) -> None:
+        status = message.get("status", SWITCHING_PROTOCOLS)
+        name = self._boundary.header
+        headers = [header for header in message.get("headers", ()) if header[0].lower() != name]
+        headers.append((name, self._request_id))
+        check_start(status, headers)
+        if status == 413:
+            if self._is_plain_413(headers):
+                raise RequestTooLargeError
+            await self._drain_body()
+        await self._send_to_server({**message, "headers": headers})
+        self.context.status = status
+
+    async def _send_to_server(self, message: Message) -> None:
+        try:
+            await self._send(message)
+        except RuntimeError as exc:
+            # uvloop's words for a connection that the client has closed.
+            if "the handler is closed" not in str(exc):
+                raise
+            self.context.client_disconnected = True
+
+    def _is_plain_413(self, headers: list[tuple[bytes, bytes]]) -> bool:
+        """Return whether Starlette answers by itself that the body is too large, as plain text."""
+        if "starlette.max_body_size" not in self.scope:
+            return False
+        found = dict(headers)
+        return (
+            found.get(b"content-length") == b"17"  # of "Content Too Large"
+            and found.get(b"content-type", b"").startswith(b"text/plain")
+        )
+
+    async def _drain_body(self) -> None:
+        """Read a bounded rest of the body: a client that still sends reads no response."""
+        if any(name == b"expect" for name, _ in self.scope["headers"]):
+            return  # it waits for our word before it sends
+        received = 0
+        with anyio.move_on_after(DRAINED_SECONDS):
+            while received < DRAINED_BYTES:
+                message = await self.receive()
+                received += len(message.get("body", b""))
+                if not message.get("more_body"):
+                    return
+
+    def _can_deny(self) -> bool:
+        """Return whether a refused WebSocket can get an HTTP response, which has the id.
+
+        Test clients, whose scope names no version of ASGI, expect the code of the refusal.
+        """
+        if self.context.response_started or "asgi" not in self.scope:
+            return False
+        return "websocket.http.response" in self.scope.get("extensions", {})
+
+    async def _deny(self) -> None:
+        await self.send({"type": "websocket.http.response.start", "status": 403, "headers": []})
+        await self.send({"type": "websocket.http.response.body", "body": b""})
+
+    async def _handle_failure(self, exc: BaseException) -> bool:
+        """Answer and log an exception; return whether it goes on."""
+        context = self.context
+        propagates = must_propagate(exc) or self._is_test_client()
+        if self._is_nested and is_cancelled_from_outside(exc):
+            return True  # the caller cancels what it has called itself
+        response = await self._respond(exc)
+        if context.response_complete or context.client_disconnected:
+            return propagates
+        if self.scope["type"] == "websocket" and (context.response_started or not self._can_deny()):
+            await self.send({"type": "websocket.close", "code": 1011})
+            return propagates
+        if context.response_started:
+            return True  # the server cuts the connection, so that the client sees the loss
+        await self._boundary.wrap_response(response)(self.scope, self.receive, self.send)
+        return propagates
+
+    async def _respond(self, exc: BaseException) -> Response:
+        if is_cancelled_from_outside(exc):
+            self.context.mark_reported(exc)
             exc = UnavailableError("The service stops, and the time for open requests is over.")
         try:
-            return self._answer(scope, exc)
+            return await self._boundary.respond(self.scope, exc)
         except Exception as bug:  # noqa: BLE001 - there is nothing behind this
             report_exception(bug, message="the error handler failed")
             return PlainTextResponse("Internal Server Error", 500)
 
+    def _is_test_client(self) -> bool:
+        """Return whether a test client asks to have exceptions raised."""
+        if self.scope["type"] == "websocket":
+            return "asgi" not in self.scope
+        return "http.response.debug" in self.scope.get("extensions", {})
 
-class ContextExecutor(ThreadPoolExecutor):
-    """Threads for `run_in_executor` that know for which request they work."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run a function in a copy of the caller's context."""
-        return super().submit(copy_context().run, fn, *args, **kwargs)
-
-
-def report_task_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Tell of a task that failed and that nobody awaits, with the id of the request that made it."""
-    exc = context.get("exception")
-    home: Any = getattr(
-        context.get("future") or context.get("task"), "get_context", copy_context
-    )()  # 3.11 has none
-    if exc:
-        home.run(report_exception, exc)
-    else:
-        loop.default_exception_handler(context)
+    def _log_access(self) -> None:
+        if self._is_nested:
+            return
+        context = self.context
+        status = context.status or 500
+        if context.client_disconnected and context.status != SWITCHING_PROTOCOLS:
+            status = 499
+        log_access(self.scope, status, self._started_at)
 
 
-@asynccontextmanager
-async def report_lifespan_errors() -> AsyncIterator[None]:
-    """Tell once what keeps the application from starting or stopping."""
-    loop = asyncio.get_running_loop()
-    loop.set_default_executor(ContextExecutor())
-    loop.set_exception_handler(report_task_error)
-    current_context.set(RequestContext(None))
+class FailureAfterStart:
+    """The innermost ASGI layer: notes what fails after the response has begun.
+
+    A `BaseHTTPMiddleware` around it ends such a response as if it were complete
+    (Kludex/starlette#1459), so that the client takes a part for the whole.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        exchange: Exchange | None = scope.get(EXCHANGE)
+        if exchange is None or scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"].endswith(".start")
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_and_note)
+        except BaseException as exc:
+            if started:
+                exchange.failure = exc
+            raise
+
+
+def is_within(caller: RequestContext | None, request_id: bytes) -> bool:
+    """Return whether a request is a call in-process, for the request of its caller."""
+    if caller is None or caller.response_complete or caller.correlation_id is None:
+        return False
+    return request_id in (b"", caller.correlation_id.encode())
+
+
+def is_last_message(message: Message) -> bool:
+    """Return whether a message completes a response, or closes a WebSocket."""
+    kind = message["type"]
+    if kind.endswith(".body"):
+        return not message.get("more_body", False)
+    return kind in ("websocket.close", "http.response.pathsend")
+
+
+def check_start(status: Any, headers: list[tuple[bytes, bytes]]) -> None:
+    """Refuse what a server would refuse after it has noted that the response began.
+
+    Raises:
+        InvalidResponseError: the status or a header cannot be sent.
+    """
+    if not isinstance(status, int) or not 100 <= status <= 599:
+        raise InvalidResponseError(
+            f"The response has the status {status!r:.50}, which cannot be sent."
+        )
     try:
-        yield
-    except BaseException as exc:
-        report_exception(exc, logging.CRITICAL, "the service cannot run")
-        raise
+        text = b"".join([part for header in headers for part in header])
+    except TypeError as exc:
+        raise InvalidResponseError("The response has a header that is not of bytes.") from exc
+    if INVALID_IN_HEADERS.search(text):
+        raise InvalidResponseError("The response has a header with a line break or a null byte.")

@@ -1,12 +1,15 @@
-"""What belongs to one request or message: its correlation id, and which failures have been logged."""
+"""What belongs to one request or message: its correlation id, its progress, what was logged of it."""
 
 import itertools
 from collections import deque
+from collections.abc import Callable
 from contextvars import ContextVar
+from typing import Any
 
-_MARK = "__reported_in__"
+_REPORTED = "__reported_in__"
+_ORIGIN = "__request_context__"
 _MARKS = 16  # an exception object that many requests raise again remembers the latest ones only
-_LINKS = 100  # causes and contexts that are followed; cycles end sooner
+_LINKS = 100  # causes and members of groups that are followed; cycles end sooner
 _request_numbers = itertools.count(1)
 
 
@@ -19,15 +22,30 @@ class RequestContext:
     Attributes:
         correlation_id: the id in the record of everything that happens for the request.
         number: tells requests apart that share a correlation id.
+        status: the status that the server has accepted; 0 before.
+        response_complete: whether the whole response was sent.
         client_disconnected: whether the client left before the response was complete.
     """
 
-    __slots__ = ("client_disconnected", "correlation_id", "number")
+    __slots__ = (
+        "client_disconnected",
+        "correlation_id",
+        "number",
+        "response_complete",
+        "status",
+    )
 
     def __init__(self, correlation_id: str | None) -> None:
         self.correlation_id = correlation_id
         self.number = next(_request_numbers)
+        self.status = 0
+        self.response_complete = False
         self.client_disconnected = False
+
+    @property
+    def response_started(self) -> bool:
+        """Whether the server has accepted a status, or the handshake of a WebSocket."""
+        return self.status != 0
 
     def mark_reported(self, exc: BaseException) -> bool:
         """Mark an exception as logged for this request.
@@ -35,12 +53,17 @@ class RequestContext:
         Returns:
             Whether it is new: neither it nor one of its causes was logged for this request before.
         """
-        is_new = not any(self._is_marked(link) for link in causes(exc))
-        _marks(exc).append(self.number)
+        leaves = members(exc)
+        is_new = any(self._is_new(leaf) for leaf in leaves) and not self._is_marked(exc)
+        for error in [exc, *leaves]:
+            _marks(error).append(self.number)
         return is_new
 
+    def _is_new(self, exc: BaseException) -> bool:
+        return not any(self._is_marked(link) for link in causes(exc))
+
     def _is_marked(self, exc: BaseException) -> bool:
-        return self.number in exc.__dict__.get(_MARK, ())
+        return self.number in exc.__dict__.get(_REPORTED, ())
 
 
 current_context: ContextVar[RequestContext | None] = ContextVar("request_context", default=None)
@@ -50,6 +73,11 @@ def get_correlation_id() -> str | None:
     """Return the correlation id of the current request or message; None outside of one."""
     context = current_context.get()
     return context.correlation_id if context else None
+
+
+def is_reported(exc: BaseException) -> bool:
+    """Return whether an exception was logged for any request."""
+    return any(_REPORTED in link.__dict__ for link in causes(exc))
 
 
 def causes(exc: BaseException) -> list[BaseException]:
@@ -64,6 +92,46 @@ def causes(exc: BaseException) -> list[BaseException]:
     return chain
 
 
+def members(exc: BaseException) -> list[BaseException]:
+    """Return the exceptions in a group and in groups within it; of any other, itself alone."""
+    found: list[BaseException] = []
+    seen: set[int] = set()
+    pending = [exc]
+    while pending and len(seen) < _LINKS:
+        error = pending.pop()
+        if id(error) in seen:
+            continue
+        seen.add(id(error))
+        if isinstance(error, BaseExceptionGroup):
+            pending.extend(reversed(error.exceptions))
+        else:
+            found.append(error)
+    return found or [exc]
+
+
+def with_origin(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function whose exceptions remember the request for which it was called.
+
+    What runs in a thread fails outside the context of the request; its record needs the id.
+    """
+    context = current_context.get()
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except BaseException as exc:
+            exc.__dict__.setdefault(_ORIGIN, context)
+            raise
+
+    return call
+
+
+def origin(exc: BaseException) -> RequestContext | None:
+    """Return the context of the request for which an exception was raised, where it is known."""
+    context: RequestContext | None = exc.__dict__.get(_ORIGIN) or current_context.get()
+    return context
+
+
 def _marks(exc: BaseException) -> deque[int]:
-    marks: deque[int] = exc.__dict__.setdefault(_MARK, deque(maxlen=_MARKS))
+    marks: deque[int] = exc.__dict__.setdefault(_REPORTED, deque(maxlen=_MARKS))
     return marks

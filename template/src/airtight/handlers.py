@@ -1,40 +1,29 @@
-"""The handlers: every error becomes one record and one answer."""
+"""The exception handlers: every error becomes one record and one response."""
 
-# copier: if false
-# fmt: off
-# isort: off
-# copier: endif
+import inspect
 import logging
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Any
 
+from fastapi import exception_handlers as fastapi_defaults
 from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from fastapi.utils import is_body_allowed_for_status_code
 from starlette.applications import Starlette
+from starlette.background import BackgroundTasks
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, HTTPConnection
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import Scope
-from starlette.websockets import WebSocketDisconnect
+from starlette.websockets import WebSocket
 
-# copier: if error_format == "message"
-from src.airtight import message as bodies
-# copier: endif
-# copier: if error_format == "problem"
-from src.airtight import problem as bodies
-# copier: endif
-from src.utils.errors import APIError
-from src.airtight.context import current_context
-from src.airtight.logging.handler import SECRET, redact, request_fields, report_exception, to_json
-from src.airtight.tracebacks import invalid_values
+from ..utils.errors import APIError
+from .bodies import MEDIA_TYPE, build_body
+from .classification import Classification, as_own_error, classify, is_body_limit
+from .context import current_context, get_correlation_id
+from .logging.handler import SECRET_PAIR, redact, report_exception, request_fields, to_json
+from .tracebacks import invalid_values, walk_traceback
 
-# copier: if false
-# isort: on
-# fmt: on
-# copier: endif
-TOO_LATE = ("Caught handled exception, but response already started.",)  # Starlette's words
-NO_RESPONSE = ("No response returned.",)  # Starlette's, when the client has left
 HANDLED = (
     RequestValidationError,
     WebSocketRequestValidationError,
@@ -42,103 +31,151 @@ HANDLED = (
     HTTPException,
     Exception,
 )
-SECRET_PAIR = re.compile(
-    rf"""({SECRET.pattern})([\w.-]*["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|[^\s,;&}}]+)""", re.I
+FASTAPI_DEFAULTS = (
+    fastapi_defaults.http_exception_handler,
+    fastapi_defaults.request_validation_exception_handler,
+    fastapi_defaults.websocket_request_validation_exception_handler,
 )
-RESPONSES: dict[int | str, dict[str, Any]] = {
-    "default": {"description": "Error", "content": {bodies.MEDIA_TYPE: {"schema": bodies.SCHEMA}}},
-    422: {
-        "description": "Invalid request",
-        "content": {bodies.MEDIA_TYPE: {"schema": bodies.INVALID}},
-    },
-}
+# They describe the body that an upstream sent; the body of the error is another one.
+BODY_HEADERS = ("content-encoding", "content-length", "content-type", "transfer-encoding")
+SHOWN_BODY = 1_500  # bytes of a body that is not valid
+MAX_APPLICATIONS = 1_000
+POLICY_VIOLATION = 1008
 
 
-def classify(exc: BaseException) -> tuple[int, int, Any, Mapping[str, str] | None, BaseException]:
-    """Return the level (0: not told), status, public text and headers an error deserves, and whom to blame."""
-    cause, context = exc.__cause__, current_context.get()
-    match exc:
-        case RequestValidationError() | WebSocketRequestValidationError():
-            return logging.WARNING, 422, None, None, exc
-        case APIError():
-            return (
-                exc.level,
-                exc.status_code,
-                exc.detail if exc.status_code < 500 else None,
-                exc.headers,
-                exc,
-            )
-        case HTTPException() if isinstance(
-            cause, APIError | ClientDisconnect
-        ):  # raised as the body was read
-            return classify(cause)
-        case HTTPException():  # with another cause: FastAPI could not read the body
-            level = (
-                logging.ERROR
-                if exc.status_code >= 500
-                else logging.WARNING
-                if cause
-                else logging.NOTSET
-            )
-            return level, exc.status_code, exc.detail, exc.headers, exc
-        case BaseExceptionGroup():
-            return max(map(classify, exc.exceptions), key=lambda verdict: verdict[:2])
-        case RuntimeError() if exc.args == TOO_LATE and cause:
-            return max(classify(cause)[0], logging.ERROR), *classify(cause)[1:]
-        case RuntimeError() if exc.args == NO_RESPONSE and context and context.client_disconnected:
-            return logging.NOTSET, 499, None, None, exc
-        case ClientDisconnect() | WebSocketDisconnect():
-            return logging.NOTSET, 499, None, None, exc
-    return (
-        logging.CRITICAL,
-        500,
-        None,
-        None,
-        exc,
-    )  # the guardian: a bug, or an own error yet to be defined
+def register_exception_handlers(app: Starlette) -> None:
+    """Register the handlers for the errors for which an application has none of its own."""
+    handlers: dict[Any, Any] = app.exception_handlers
+    for error_class in HANDLED:
+        if error_class is Exception and 500 in handlers:
+            continue
+        if error_class not in handlers or handlers[error_class] in FASTAPI_DEFAULTS:
+            handlers[error_class] = handle_exception
 
 
-def install(app: Starlette) -> None:
-    """Handle the errors of an application, and of those mounted in it, where they have no handler of their own."""
-    for kind in HANDLED:
-        if getattr(app.exception_handlers.get(kind), "__module__", "fastapi").startswith("fastapi"):
-            app.exception_handlers[kind] = handle
-    for route in app.routes:
-        if isinstance(mounted := getattr(route, "app", None), Starlette):
-            install(mounted)
+def find_mounted(app: Any) -> Iterator[Starlette]:
+    """Yield the applications that are mounted in one, at any depth, also behind middleware."""
+    seen = {id(app)}
+    pending = list(_parts(app))
+    while pending and len(seen) < MAX_APPLICATIONS:
+        part = pending.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, Starlette):
+            yield part
+        pending.extend(_parts(part))
 
 
-async def handle(connection: HTTPConnection, exc: Exception) -> Response:
-    """Answer an error; one on a WebSocket is left to the guard, which knows how far it has come."""
-    if connection.scope["type"] == "websocket":
-        raise exc
-    return answer(connection.scope, exc)
+def _parts(owner: Any) -> Iterator[Any]:
+    for name in ("app", "original_router"):
+        part = getattr(owner, name, None)
+        if part is not None:
+            yield part
+    routes = getattr(owner, "routes", None)
+    if isinstance(routes, list):
+        yield from routes
 
 
-def answer(scope: Scope, exc: BaseException) -> Response:
-    """Report an error, unless that was done, and return the response to it."""
-    level, status, detail, headers, blamed = classify(exc)
-    errors, context = invalid_values(blamed) if status == 422 else [], current_context.get()
-    if level:
-        facts = {"error": type(blamed).__qualname__, "status": status, **request_fields(scope)}
-        if errors:
-            facts |= {"errors": errors[:5], "body": _shown(getattr(blamed, "body", None))}
-        several = isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) > 1
-        report_exception(
-            exc if several else blamed, level, "request is not valid" if errors else "", **facts
-        )
+async def handle_exception(connection: HTTPConnection, exc: Exception) -> Response | None:
+    """Log an exception and return the response to it; close a WebSocket that was accepted."""
+    scope = connection.scope
+    if scope["type"] != "websocket":
+        return await respond(scope, exc)
+    found = classify(exc)
+    if found.level >= logging.CRITICAL:
+        raise exc  # the boundary closes the connection, and tests see the exception
+    response = build_error_response(scope, exc)
+    context = current_context.get()
+    accepted = context is not None and context.response_started
+    has_denial = "websocket.http.response" in scope.get("extensions", {})
+    is_validation = isinstance(found.error, WebSocketRequestValidationError)
+    if not accepted and has_denial and not (is_validation and "asgi" not in scope):
+        return response
+    if isinstance(connection, WebSocket):
+        await connection.close(POLICY_VIOLATION if found.status < 500 else 1011)
+    return None
+
+
+async def respond(scope: Scope, exc: BaseException) -> Response:
+    """Log an exception and return the response to it, by the user's own handler if there is one."""
+    error = as_own_error(exc)
+    if error is not exc or is_body_limit(error.__cause__ or error):
+        handler = _own_handler(scope, error)
+        if handler is not None:
+            response: Response = await _call(handler, Request(scope), error)
+            return response
+    return build_error_response(scope, error)
+
+
+def _own_handler(scope: Scope, exc: BaseException) -> Any:
+    app = scope.get("app")
+    handlers: dict[Any, Any] = getattr(app, "exception_handlers", {})
+    for error_class in (type(exc), getattr(exc, "status_code", None)):
+        handler = handlers.get(error_class)
+        if handler is not None and handler is not handle_exception:
+            return handler
+    return None
+
+
+async def _call(handler: Any, request: Request, exc: BaseException) -> Any:
+    if inspect.iscoroutinefunction(handler):
+        return await handler(request, exc)
+    return await run_in_threadpool(handler, request, exc)
+
+
+def build_error_response(scope: Scope, exc: BaseException) -> Response:
+    """Log an exception, unless that was done, and return the response to it."""
+    found = classify(exc)
+    errors = invalid_values(found.error) if found.status == 422 else []
+    if found.level:
+        _log(scope, exc, found, errors)
+    context = current_context.get()
     if context:
         context.mark_reported(exc)
-    if not is_body_allowed_for_status_code(status):
-        return Response(status_code=status, headers=headers)
-    body = bodies.body_of(status, detail, context.correlation_id if context else None, errors)
-    return Response(to_json(body), status, headers, bodies.MEDIA_TYPE)
+    headers = _without_body_headers(found.headers)
+    if not is_body_allowed_for_status_code(found.status):
+        return Response(status_code=found.status, headers=headers)
+    body = build_body(found, get_correlation_id(), errors)
+    return Response(to_json(body), found.status, headers, MEDIA_TYPE)
 
 
-def _shown(body: Any) -> str:
-    """Return as much of a request's body as a record holds, 1,500 bytes, without secrets."""
-    text = body[:3_000] if isinstance(body, str) else to_json(redact(body)).decode()
-    text = "".join(
-        char if char.isprintable() else " " for char in SECRET_PAIR.sub(r"\1\2***", text)
-    )
-    return text.encode()[:1_500].decode(errors="ignore")
+def _log(
+    scope: Scope, exc: BaseException, found: Classification, errors: list[dict[str, Any]]
+) -> None:
+    fields = {"error": type(found.error).__qualname__, "status": found.status}
+    fields |= request_fields(scope)
+    message = ""
+    if isinstance(found.error, RequestValidationError | WebSocketRequestValidationError):
+        message = "request is not valid"
+        fields["errors"] = errors[:5]
+        fields["body"] = _describe_body(getattr(found.error, "body", None))
+    skipped = skipped_tasks(exc)
+    if skipped:
+        fields["skipped_tasks"] = skipped
+    is_group = isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) > 1
+    report_exception(exc if is_group else found.error, found.level, message, **fields)
+
+
+def skipped_tasks(exc: BaseException) -> list[str]:
+    """Return the names of the background tasks that did not run because one before them failed."""
+    for frame in walk_traceback(exc):
+        if frame.f_code is BackgroundTasks.__call__.__code__:
+            tasks = frame.f_locals["self"].tasks
+            position = tasks.index(frame.f_locals["task"])
+            return [getattr(t.func, "__name__", repr(t.func)) for t in tasks[position + 1 :]]
+    return []
+
+
+def _without_body_headers(headers: Any) -> dict[str, str] | None:
+    if not headers:
+        return None
+    return {name: value for name, value in headers.items() if name.lower() not in BODY_HEADERS}
+
+
+def _describe_body(body: Any) -> str:
+    """Return as much of a body as a record holds, without secrets."""
+    text = body[: 2 * SHOWN_BODY] if isinstance(body, str) else to_json(redact(body)).decode()
+    text = SECRET_PAIR.sub(r"\1\2***", text[: 2 * SHOWN_BODY])
+    text = "".join(character if character.isprintable() else " " for character in text)
+    return text.encode()[:SHOWN_BODY].decode(errors="ignore")

@@ -3,28 +3,51 @@
 from http import HTTPStatus
 from typing import Any
 
+from pydantic import BaseModel
+
+from .classification import Classification
+
 MEDIA_TYPE = "application/json"
 PHRASES = {
     status.value: status.phrase
     for status in HTTPStatus
     if status < HTTPStatus.INTERNAL_SERVER_ERROR
 }
-TEXT = {"type": "string"}
-REASON = {"type": "object", "properties": {"loc": {"type": "array"}, "type": TEXT, "msg": TEXT}}
-SCHEMA = {"type": "object", "properties": {"message": {}}, "required": ["message"]}
-INVALID = {
-    "type": "object",
-    "properties": {"detail": {"type": "array", "items": REASON}},
-    "required": ["detail"],
-}
 
 
-def body_of(
-    status: int, detail: Any, correlation_id: str | None, errors: list[Any]
+class Problem(BaseModel):
+    """What went wrong."""
+
+    message: Any
+
+
+class InvalidValue(BaseModel):
+    """Where a value is not valid, and why."""
+
+    loc: list[str | int]
+    type: str
+    msg: str
+
+
+class ValidationProblem(BaseModel):
+    """What is not valid in a request."""
+
+    detail: list[InvalidValue]
+
+
+def build_body(
+    found: Classification, correlation_id: str | None, errors: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return a body; `detail` is what the client may read, `errors` what is wrong with the request."""
-    return (
-        {"detail": errors}
-        if errors
-        else {"message": detail or PHRASES.get(status, "Internal server error")}
-    )
+    """Return the body of an error.
+
+    Args:
+        found: what the error deserves.
+        correlation_id: the id of the request, which the header holds.
+        errors: what is not valid in the request.
+    """
+    del correlation_id
+    if errors:
+        return {"detail": errors}
+    if found.detail is not None:
+        return {"message": found.detail}
+    return {"message": PHRASES.get(found.status, "Internal server error")}

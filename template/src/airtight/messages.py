@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from src.utils.errors import APIError, UnavailableError
-
+from ..utils.errors import APIError, UnavailableError
 from .boundary import VALID_ID
 from .context import RequestContext, current_context
 from .hooks import message_began, message_ended

@@ -3,32 +3,62 @@
 from http import HTTPStatus
 from typing import Any
 
-from src.airtight.hooks import context_fields
+from pydantic import BaseModel
+
+from .classification import Classification
+from .hooks import context_fields
 
 MEDIA_TYPE = "application/problem+json"
 TITLES = {status.value: status.phrase for status in HTTPStatus}
-TITLES |= {413: "Content Too Large", 422: "Unprocessable Content"}  # Python has renamed these two
-TEXT = {"type": "string"}
-REASON = {"type": "object", "properties": {"loc": {"type": "array"}, "type": TEXT, "msg": TEXT}}
-FIELDS = {"type": TEXT, "title": TEXT, "status": {"type": "integer"}, "correlation_id": TEXT}
-NEEDED = list(FIELDS)
-# copier: if "opentelemetry" in observability
-FIELDS |= {"trace_id": TEXT, "span_id": TEXT}  # where traces are on
-# copier: endif
-SCHEMA = {"type": "object", "properties": FIELDS | {"detail": TEXT}, "required": NEEDED}
-INVALID = SCHEMA | {"properties": FIELDS | {"errors": {"type": "array", "items": REASON}}}
+TITLES |= {413: "Content Too Large", 422: "Unprocessable Content"}  # Python 3.13 renamed these
 
 
-def body_of(
-    status: int, detail: Any, correlation_id: str | None, errors: list[Any]
+class Problem(BaseModel):
+    """What went wrong (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    correlation_id: str
+    detail: str | None = None
+
+
+class InvalidValue(BaseModel):
+    """Where a value is not valid, and why."""
+
+    loc: list[str | int]
+    type: str
+    msg: str
+
+
+class ValidationProblem(Problem):
+    """What is not valid in a request."""
+
+    errors: list[InvalidValue]
+
+
+def build_body(
+    found: Classification, correlation_id: str | None, errors: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return a body; `detail` is what the client may read, `errors` what is wrong with the request."""
-    optional = {"detail" if isinstance(detail, str) else "context": detail, "errors": errors}
-    body = {"type": "about:blank", "title": TITLES.get(status, "Error"), "status": status}
-    for give in context_fields:
-        optional |= give()
-    return (
-        body
-        | {"correlation_id": correlation_id}
-        | {name: fact for name, fact in optional.items() if fact}
-    )
+    """Return the body of an error.
+
+    Args:
+        found: what the error deserves.
+        correlation_id: the id of the request.
+        errors: what is not valid in the request.
+    """
+    body: dict[str, Any] = {
+        "type": found.type,
+        "title": TITLES.get(found.status, "Error"),
+        "status": found.status,
+        "correlation_id": correlation_id,
+    }
+    if isinstance(found.detail, str):
+        body["detail"] = found.detail
+    elif found.detail is not None:
+        body["context"] = found.detail
+    if errors:
+        body["errors"] = errors
+    for fields in context_fields:
+        body |= fields()
+    return body

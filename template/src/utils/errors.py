@@ -3,6 +3,7 @@
 import copyreg
 import dataclasses
 import logging
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal
@@ -17,16 +18,20 @@ class APIError(Exception):
 
     def __str__(self) -> str:
         """Say what happened: the docstring of the class, and the facts."""
-        facts = "".join(f" {name}={value!r}" for name, value in self.fields.items())
-        return (
-            f"{self.__doc__}{facts}"
-            if dataclasses.is_dataclass(self)
-            else super().__str__() or str(self.__doc__)
-        )
+        if dataclasses.is_dataclass(self):
+            fields = [f" {name}={value!r}" for name, value in self.fields.items()]
+            return f"{self.__doc__}{''.join(fields)}"
+        return super().__str__() or str(self.__doc__)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Be the same in another process, whatever `__init__` takes."""
         return copyreg.__newobj__, (type(self), *self.args), self.fields  # type: ignore[attr-defined]
+
+    @classmethod
+    def problem_type(cls) -> str:
+        """Return the stable URI reference of this kind of problem (RFC 9457)."""
+        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__.removesuffix("Error"))
+        return f"/errors/{words.lower()}"
 
     @property
     def fields(self) -> dict[str, Any]:

@@ -15,9 +15,9 @@ import httpx2
 import pytest
 
 from dev.tasks import ORDER
-from tests.integration.orders import Shop, lines, opened, ready, without_coverage
-from tests.integration.stores import Victim, open_folder
-from tests.service import ROOT, Record, Service, copy_with, failures, launch
+from tests.support.orders import Shop, lines, opened, ready, without_coverage
+from tests.support.service import ROOT, Record, Service, copy_with, failures, launch
+from tests.support.stores import Victim, open_folder
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_worker_killed_at_any_step_leaves_nothing_undone_or_done_twice(
     """Workers are killed at each step of their way; another one finishes what they started."""
     steps = [("_take_turn", step) for step in range(0, 48, stride)]
     steps += [("_handle", step) for step in range(0, 138, stride)]
-    command = [sys.executable, "-m", "tests.integration.mortal"]
+    command = [sys.executable, "-m", "tests.support.mortal"]
     patient = {"EMISSION_TIMEOUT": "60", "WORKER_CONCURRENCY": "1"}
     env = without_coverage() | shop.env | patient
     orders = []
@@ -75,7 +75,7 @@ def test_order_that_kills_every_worker_is_given_up(shop: Shop, tmp_path: Path) -
     (order_id,) = shop.place("deadly")
     for _ in range(3):
         worker = launch("-m", "src.worker", cwd=folder, env=shop.env)
-        assert worker.wait_for_end() == -signal.SIGKILL
+        assert worker.wait_for_exit() == -signal.SIGKILL
     survivor = launch("-m", "src.worker", cwd=folder, env=shop.env)
     survivor.wait(lambda records: lines(records, "deadly", outcome="dead"))
     (record,) = failures(survivor.records("deadly"))

@@ -18,7 +18,7 @@ import pytest
 
 from dev.errors_page import failures as failures_kept
 from dev.errors_page import remember
-from tests.service import ROOT, Service, access, copy_with, failures, running
+from tests.support.service import FAULTY, ROOT, Service, access, copy_with, failures, running
 
 UVICORN = ("-m", "uvicorn", "src.faulty:app", "--port", "PORT")
 PATH = "/debug/errors"
@@ -51,7 +51,7 @@ TAGS = {
 def copy_of(folder: Path) -> Path:
     """Return a copy of the service in `folder` that has the page, and routes that go wrong."""
     shutil.copytree(ROOT / "dev", folder / "dev", ignore=shutil.ignore_patterns("__pycache__"))
-    return copy_with(Path(__file__).with_name("faulty.py"), folder)
+    return copy_with(FAULTY, folder)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_failure_is_shown_as_it_was_logged(service: Service) -> None:
     """Time, id, class, level, request and traceback are those of the record; nothing of them is markup."""
     text = "<script>evil()</script>&amp;<img src=x onerror=evil()>"
     crash(service, text, "told-and-shown")
-    (record,) = failures(service.told("told-and-shown"))
+    (record,) = failures(service.wait_for_request("told-and-shown"))
     (entry,) = shown(service, id="told-and-shown")
     facts = [
         record["timestamp"],
@@ -183,7 +183,7 @@ def test_one_failure_is_bounded() -> None:
 
 def test_what_the_log_masks_is_masked(service: Service) -> None:
     """Secrets are not shown, in texts, URLs or fields; a library's record has its request, too."""
-    for path in ("/tell", "/crash/secret"):
+    for path in ("/log", "/crash/secret"):
         service.get(path, headers={"X-Request-ID": f"masked{path}"})
     tell, secret = (*shown(service, id="masked/tell"), *shown(service, id="masked/crash/secret"))
     assert "amqp://me:***@queue/x" in tell
@@ -195,7 +195,7 @@ def test_what_the_log_masks_is_masked(service: Service) -> None:
 def test_text_that_no_encoding_knows_breaks_nothing(service: Service) -> None:
     """A failure with half a character, or with a character that ends lines, is shown like any other."""
     with listening(service, id="strange", after="0") as lines:
-        service.get("/crash/strange", headers={"X-Request-ID": "strange"})
+        service.get("/crash/control-characters", headers={"X-Request-ID": "strange"})
         _, html = next_event(lines)
     (entry,) = shown(service, id="strange")
     assert entry.replace("<details open>", "<details>").splitlines() == html.split("\n")
@@ -225,7 +225,7 @@ def test_page_that_is_closed_leaves_nothing(service: Service) -> None:
     with service.client.stream("GET", f"{PATH}/live") as response:
         correlation_id = response.headers["x-request-id"]
         next(response.iter_lines())
-    told = service.told(correlation_id)
+    told = service.wait_for_request(correlation_id)
     assert [(r["logger"], r["status"], r["route"]) for r in told] == [
         ("access", 499, f"{PATH}/live")
     ]
@@ -316,7 +316,7 @@ def test_open_page_does_not_keep_the_service_from_stopping(folder: Path) -> None
         next(lines)  # it is open
         service.process.send_signal(signal.SIGTERM)
         assert [line for line in lines if line] == []  # to its regular end
-        assert service.wait_for_end() in (0, -signal.SIGTERM)
+        assert service.wait_for_exit() in (0, -signal.SIGTERM)
     assert failures(service.records()) == []
     assert [
         r["status"] for r in service.records() if r["logger"] == "access" and "live" in r["path"]

@@ -1,66 +1,79 @@
-"""What the service says of itself, and to browsers."""
+"""What clients and browsers see: OpenAPI, CORS, and the order of the layers behind them."""
+
+from typing import Any
 
 import httpx2
 import pytest
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.middleware.gzip import GZipMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from src.airtight import handlers as error_handlers
 from src.airtight.boundary import ErrorBoundary
 from src.main import create_app
 
 
-async def ask(method: str, path: str, headers: dict[str, str] | None = None) -> httpx2.Response:
+async def request(method: str, path: str, **headers: str) -> httpx2.Response:
     """Send a request to a service in this process."""
-    async with httpx2.AsyncClient(
-        transport=httpx2.ASGITransport(create_app()), base_url="http://test"
-    ) as client:
+    transport = httpx2.ASGITransport(create_app())
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
         return await client.request(method, path, headers=headers)
 
 
 async def test_openapi_documents_the_bodies_of_errors() -> None:
     """Every operation describes what its errors look like."""
-    schema = (await ask("GET", "/openapi.json")).json()
+    schema = (await request("GET", "/openapi.json")).json()
     operations = [operation for path in schema["paths"].values() for operation in path.values()]
     assert operations
+    expected = list(error_handlers.RESPONSES["default"]["content"])
     for operation in operations:
-        assert list(operation["responses"]["default"]["content"]) == list(
-            error_handlers.RESPONSES["default"]["content"]
-        )
-        assert list(operation["responses"]["422"]["content"]) == list(
-            error_handlers.RESPONSES["default"]["content"]
-        )
+        assert list(operation["responses"]["default"]["content"]) == expected
+        assert list(operation["responses"]["422"]["content"]) == expected
 
 
-async def test_preflight_is_answered_for_allowed_origins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A browser may ask before it sends, from the origins that are set and no others."""
+async def test_preflight_is_for_allowed_origins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A preflight request succeeds for the configured origins and for no others."""
     monkeypatch.setenv("CORS_ORIGINS", '["http://a.example"]')
-    asked = {
+    preflight = {
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "x-request-id",
     }
-    good = await ask("OPTIONS", "/health/live", {"Origin": "http://a.example", **asked})
-    bad = await ask("OPTIONS", "/health/live", {"Origin": "http://b.example", **asked})
-    assert (good.status_code, bad.status_code) == (200, 400)
-    assert "x-request-id" in good.headers
+    allowed = await request("OPTIONS", "/health/live", Origin="http://a.example", **preflight)
+    refused = await request("OPTIONS", "/health/live", Origin="http://b.example", **preflight)
+    assert allowed.status_code == 200
+    assert refused.status_code == 400
+    assert "x-request-id" in allowed.headers
+
+
+class OwnMiddleware:
+    """A layer that a team adds."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
 
 
 def test_boundary_stands_outside_all_other_layers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request passes the guard, CORS, Starlette's errors, the service's middleware, handlers, router."""
+    """A request passes the boundary, CORS, Starlette's errors, own middleware, handlers, router."""
     monkeypatch.setenv("CORS_ORIGINS", '["http://a.example"]')
     app = create_app()
-    app.add_middleware(GZipMiddleware)
-    layer, layers = app.build_middleware_stack(), []
+    app.add_middleware(OwnMiddleware)
+    layer: Any = app.build_middleware_stack()
+    layers = []
     while layer is not app.router:
         layers.append(type(layer))
-        layer = layer.app  # type: ignore[attr-defined]
-    known = [
+        layer = layer.app
+    expected = [
         ErrorBoundary,
         CORSMiddleware,
         ServerErrorMiddleware,
-        GZipMiddleware,
+        OwnMiddleware,
         ExceptionMiddleware,
     ]
-    assert [one for one in layers if one in known] == known
+    assert sorted(expected, key=layers.index) == expected
+    assert layers[0] is ErrorBoundary
+    for layer_type in (ErrorBoundary, ServerErrorMiddleware, ExceptionMiddleware):
+        assert layers.count(layer_type) == 1

@@ -10,23 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.service import ROOT, access, copy_with, failures, launch, running
+from tests.support.service import FAULTY, ROOT, access, copy_with, failures, launch, running
 
-FAULTY = Path(__file__).with_name("faulty.py")
+UVICORN = ["-m", "uvicorn", "src.main:app", "--port", "PORT"]
 
 
 @pytest.mark.parametrize(
     "command",
     [
         ["-m", "src.main"],
-        ["-m", "uvicorn", "src.main:app", "--port", "PORT"],
+        UVICORN,
         ["-m", "uvicorn", "--factory", "src.main:create_app", "--port", "PORT"],
-        ["-m", "uvicorn", "src.main:app", "--port", "PORT", "--workers", "2"],
+        [*UVICORN, "--workers", "2"],
     ],
     ids=["module", "uvicorn", "factory", "workers"],
 )
 def test_logs_are_the_same_however_it_is_started(command: list[str]) -> None:
-    """Every line on stdout is a record of our form, and each request has one access line."""
+    """Every line on stdout is a record of one form, and each request has one access line."""
     with running(*command) as service:
         correlation_id = service.get("/health/live").headers["x-request-id"]
         service.wait(lambda records: access(records, correlation_id))
@@ -36,7 +36,7 @@ def test_logs_are_the_same_however_it_is_started(command: list[str]) -> None:
 
 
 def test_console_form_is_for_people() -> None:
-    """With LOG_FORMAT=console the same facts are readable text, and cannot forge a line either."""
+    """With LOG_FORMAT=console the same fields are readable text, and cannot forge a line either."""
     service = launch("-m", "src.main", env={"LOG_FORMAT": "console"})
     try:
         while not any("Uvicorn running" in line for line in list(service.lines)):
@@ -50,9 +50,9 @@ def test_console_form_is_for_people() -> None:
 
 
 def test_wrong_setting_ends_the_start_with_one_line() -> None:
-    """A wrong setting ends the process, and is named in one line."""
+    """A wrong setting ends the process with one line that names it."""
     service = launch("-m", "src.main", env={"PORT": "99999", "LOG_LEVEL": "loud"})
-    assert service.wait_for_end() == 3
+    assert service.wait_for_exit() == 3
     assert service.lines == []
     (line,) = service.errors
     assert line.startswith("wrong settings: port: ")
@@ -60,56 +60,49 @@ def test_wrong_setting_ends_the_start_with_one_line() -> None:
 
 
 # copier: if example == "decisions"
-@pytest.mark.parametrize(
-    "command", [["-m", "src.main"], ["-m", "uvicorn", "src.main:app", "--port", "PORT"]]
-)
+@pytest.mark.parametrize("command", [["-m", "src.main"], UVICORN], ids=["module", "uvicorn"])
 def test_missing_model_ends_the_start(tmp_path: Path, command: list[str]) -> None:
-    """Without its model the service does not start, and says so in one CRITICAL."""
+    """Without its model the service does not start, and logs one CRITICAL."""
     model = tmp_path / "model.json"
     service = launch(*command, env={"MODEL_PATH": str(model)})
-    assert service.wait_for_end() != 0
-    (told,) = failures(service.records())
-    assert (told["level"], told["error"], told["path"]) == (
-        "CRITICAL",
-        "CreditScoringModelNotFoundError",
-        str(model),
-    )
-    files = [line for line in told["exception"].splitlines() if line.startswith("  File ")]
+    assert service.wait_for_exit() != 0
+    (record,) = failures(service.records())
+    assert record["level"] == "CRITICAL"
+    assert record["error"] == "CreditScoringModelNotFoundError"
+    assert record["path"] == str(model)
+    files = [line for line in record["exception"].splitlines() if line.startswith("  File ")]
     assert "/src/main.py" in [file for file in files if "pathlib" not in file][1]
-    assert "uvicorn" not in told["exception"]
+    assert "uvicorn" not in record["exception"]
     assert service.errors == []
 
 
 # copier: endif
 def test_open_requests_finish_when_it_stops(tmp_path: Path) -> None:
-    """After SIGTERM open requests finish in the time they have, the rest get 503, no record is lost."""
+    """After SIGTERM open requests finish within the grace period; the rest get 503 and a record."""
     folder = copy_with(FAULTY, tmp_path)
+    command = ("-m", "uvicorn", "src.faulty:app", "--port", "PORT")
     grace = ("--timeout-graceful-shutdown", "2")
-    with running(
-        "-m", "uvicorn", "src.faulty:app", "--port", "PORT", *grace, cwd=folder
-    ) as service:
-        with ThreadPoolExecutor() as pool:
-            quick = pool.submit(service.get, "/slow?seconds=1", headers={"X-Request-ID": "quick"})
-            stuck = pool.submit(service.get, "/slow?seconds=60", headers={"X-Request-ID": "stuck"})
-            service.get("/slow?seconds=0.3")  # by now the other two have arrived
-            service.process.send_signal(signal.SIGTERM)
-            assert (quick.result().status_code, quick.result().json()) == (200, "done")
-            assert (stuck.result().status_code, stuck.result().headers["x-request-id"]) == (
-                503,
-                "stuck",
-            )
-        assert service.wait_for_end() in (0, -signal.SIGTERM)
+    with running(*command, *grace, cwd=folder) as service, ThreadPoolExecutor() as pool:
+        quick = pool.submit(service.get, "/slow?seconds=1", headers={"X-Request-ID": "quick"})
+        stuck = pool.submit(service.get, "/slow?seconds=60", headers={"X-Request-ID": "stuck"})
+        service.get("/slow?seconds=0.3")  # by now the other two have arrived
+        service.process.send_signal(signal.SIGTERM)
+        assert quick.result().status_code == 200
+        assert quick.result().json() == "done"
+        assert stuck.result().status_code == 503
+        assert stuck.result().headers["x-request-id"] == "stuck"
+        assert service.wait_for_exit() in (0, -signal.SIGTERM)
     records = service.records()
     assert [r["status"] for r in access(records, "quick")] == [200]
     assert [r["status"] for r in access(records, "stuck")] == [503]
-    assert [
-        (r["level"], r["error"]) for r in failures(records) if r["correlation_id"] == "stuck"
-    ] == [("ERROR", "UnavailableError")]
+    (record,) = failures(service.records("stuck"))
+    assert record["level"] == "ERROR"
+    assert record["error"] == "UnavailableError"
     assert records[-1]["message"].startswith("Finished server process")
 
 
 def test_broken_log_stream_breaks_no_request() -> None:
-    """Where nobody reads the log any more, requests are answered, and that is told once on stderr."""
+    """Where nobody reads the log, requests get their responses, and stderr says so in one line."""
     reader, writer = os.pipe()
     os.close(reader)
     with running(stdout=writer) as service:
@@ -117,20 +110,19 @@ def test_broken_log_stream_breaks_no_request() -> None:
         assert [service.get("/health/live").status_code for _ in range(5)] == [200] * 5
         assert [service.get("/nowhere").status_code for _ in range(5)] == [404] * 5
     service.stop()
-    assert [line for line in service.errors if "records are lost" in line] == service.errors[:1]
-    assert len(service.errors) == 1
+    (line,) = service.errors
+    assert "records are lost" in line
 
 
-def test_task_and_thread_that_nobody_awaits_are_told() -> None:
-    """What fails outside of any request is told as well, in the same form."""
+def test_failed_task_and_thread_are_logged() -> None:
+    """What fails outside of any request is logged in the same form."""
     code = (
         "import threading, src.main; thread = threading.Thread(target=lambda: 1 / 0);"
         "thread.start(); thread.join(); {}['main']"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    told = [json.loads(line)["message"] for line in done.stdout.splitlines()]
-    assert told == ["a thread died", "uncaught exception"]
+    messages = [json.loads(line)["message"] for line in done.stdout.splitlines()]
+    assert messages == ["a thread died", "uncaught exception"]
     assert done.stderr == ""

@@ -28,7 +28,7 @@ from src.connectors.postgres import PostgresConnector
 # copier: if "redis" in stores
 from src.connectors.redis import RedisConnector
 # copier: endif
-from tests.service import ROOT, Service, copy_with, running
+from tests.support.service import FAULTY, ROOT, Service, copy_with, running
 
 # copier: if false
 # isort: on
@@ -75,12 +75,17 @@ def test_failures_are_counted_as_they_are_told(faulty: Service) -> None:
         "/after/background",
         "/crash/buggy-handler",
         "/nowhere",
-        "/tell",
+        "/log",
     ]
     before = scrape(faulty)
     ids = [faulty.get(path).headers["x-request-id"] for path in [*paths, "/crash/async"]]
     ids.append(faulty.request("POST", "/body", json={}).headers["x-request-id"])
-    told = [record for one in ids for record in faulty.told(one) if record["logger"] != "access"]
+    told = [
+        record
+        for one in ids
+        for record in faulty.wait_for_request(one)
+        if record["logger"] != "access"
+    ]
     counted = new(before, scrape(faulty), "errors_total")
     assert counted == {
         ("unexpected", "CRITICAL"): 4,
@@ -161,7 +166,7 @@ def test_workers_count_together(tmp_path: Path) -> None:
 
 def test_what_all_workers_serve_now_is_shown(tmp_path: Path) -> None:
     """Whichever worker is asked tells what all of them are doing."""
-    folder = copy_with(Path(__file__).with_name("faulty.py"), tmp_path)
+    folder = copy_with(FAULTY, tmp_path)
     command = ("-m", "uvicorn", "src.faulty:app", "--port", "PORT", "--workers", "2")
     env = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "metrics")}
     with running(*command, cwd=folder, env=env) as service, ThreadPoolExecutor(6) as pool:

@@ -7,8 +7,8 @@ from uuid import uuid4
 import pytest
 
 from dev.tasks import ORDER
-from tests.integration.orders import Shop, opened
-from tests.service import Service, failures
+from tests.support.orders import Shop, opened
+from tests.support.service import Service, failures
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_unknown_order_is_an_error_of_our_own(service: Service) -> None:
         assert response.status_code == 404
         assert "There is no order with this id." in response.text
         correlation_id = response.headers["x-request-id"]
-        records = [r for r in service.told(correlation_id) if "error" in r]
+        records = [r for r in service.wait_for_request(correlation_id) if "error" in r]
         assert [(r["level"], r["error"], "exception" in r) for r in records] == [
             ("INFO", "OrderNotFoundError", False)
         ]
@@ -108,7 +108,7 @@ def test_receipt_is_emitted_once_however_many_ask(shop: Shop, service: Service) 
     later = service.request("POST", f"{location}/receipt")
     assert (later.status_code, later.json()["order_status"]) == (200, "emitted")
     shop.assert_settled(location.split("/")[-1])
-    records = [r for r in service.told(later.headers["x-request-id"]) if "error" in r]
+    records = [r for r in service.wait_for_request(later.headers["x-request-id"]) if "error" in r]
     assert [(r["level"], r["error"], "exception" in r) for r in records] == [
         ("INFO", "OrderAlreadyEmittedError", False)
     ]
@@ -144,7 +144,7 @@ def test_tax_office_that_fails_is_an_error_of_our_own(
     shop.office.mode("ok")
     expected = (500, None) if error == "ReceiptEmissionRefusedError" else (503, "5")
     assert (failed.status_code, failed.headers.get("retry-after")) == expected
-    (record,) = failures(service.told(failed.headers["x-request-id"]))
+    (record,) = failures(service.wait_for_request(failed.headers["x-request-id"]))
     assert (record["level"], record["error"]) == ("ERROR", error)
     assert record["order_id"] == location.split("/")[-1]
     assert len(str(record)) < 8_000
@@ -160,6 +160,6 @@ def test_tax_office_that_fails_is_left_alone_for_a_while(shop: Shop) -> None:
     responses = [service.request("POST", f"{place(service)}/receipt") for _ in range(7)]
     shop.office.mode("ok")
     assert {response.status_code for response in responses} == {503}
-    records = [failures(service.told(r.headers["x-request-id"]))[0] for r in responses]
+    records = [failures(service.wait_for_request(r.headers["x-request-id"]))[0] for r in responses]
     reasons = [record["reason"] for record in records]
     assert reasons == ["longer than 0.4 s"] * 5 + ["circuit open"] * 2

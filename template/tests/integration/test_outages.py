@@ -19,8 +19,8 @@ import pytest
 import redis
 
 from dev.tasks import APPLICATION
-from tests.integration.stores import Victim, open_folder
-from tests.service import ROOT, Service, failures, running
+from tests.support.service import ROOT, Service, failures, running
+from tests.support.stores import Victim, open_folder
 
 TIMEOUT = 1.0  # seconds, for every wait of the service
 KILLS = int(os.environ.get("KILLS", "2"))  # of each store, under load
@@ -64,9 +64,9 @@ def world_in(folder: Path) -> Iterator[World]:
 def decide(service: Service, **changes: object) -> httpx2.Response:
     """Send an application that was not seen before."""
     decide.amount += 1  # type: ignore[attr-defined]
-    return service.request(
-        "POST", "/decisions", json={**APPLICATION, "amount": decide.amount, **changes}
-    )  # type: ignore[attr-defined]
+    amount = decide.amount  # type: ignore[attr-defined]
+    body = {**APPLICATION, "amount": amount, **changes}
+    return service.request("POST", "/decisions", json=body)
 
 
 decide.amount = 0  # type: ignore[attr-defined]
@@ -76,7 +76,7 @@ def assert_unavailable(service: Service, response: httpx2.Response, store: str) 
     """The answer is a 503 that says when to come back; one ERROR tells which store, and where it is."""
     assert (response.status_code, response.headers["retry-after"]) == (503, "5")
     assert "127.0.0.1" not in response.text
-    (told,) = failures(service.told(response.headers["x-request-id"]))
+    (told,) = failures(service.wait_for_request(response.headers["x-request-id"]))
     assert (told["level"], told["error"]) == ("ERROR", ERRORS[store])
     assert told["port"] > 0
     assert response.elapsed.total_seconds() < 10 * TIMEOUT
@@ -164,9 +164,9 @@ def test_wrong_address_is_an_error_of_our_own(world: World, wrong: tuple[str, st
         )
         response = decide(service)
         assert response.status_code == 503
-        assert [r["error"] for r in failures(service.told(response.headers["x-request-id"]))] == [
-            ERRORS["redis"]
-        ]
+        assert [
+            r["error"] for r in failures(service.wait_for_request(response.headers["x-request-id"]))
+        ] == [ERRORS["redis"]]
         told = {r["error"] for r in failures(service.records()) if "store" in r}
         assert told == {"PostgresConnectionNotAliveError", "RedisConnectionNotAliveError"}
         assert not [password for password in passwords if password in "".join(service.lines)]
@@ -208,7 +208,7 @@ def test_nothing_is_lost_while_a_store_dies_again_and_again(world: World, store:
         finally:
             over.set()
     assert [worker.result() for worker in workers] == [None] * 4
-    world.service.told(list(answers)[-1])
+    world.service.wait_for_request(list(answers)[-1])
     records = [record for record in world.service.records() if record["correlation_id"] in answers]
     assert {r["correlation_id"]: r["status"] for r in records if r["logger"] == "access"} == answers
     assert sum(r["logger"] == "access" for r in records) == len(answers)

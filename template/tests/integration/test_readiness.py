@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.stores import Victim, open_folder
-from tests.service import Record, failures, running
+from tests.support.service import Record, failures, running
+from tests.support.stores import Victim, open_folder
 
 STORES = {
     # copier: if "postgres" in stores

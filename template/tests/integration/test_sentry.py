@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 
 from tests.integration.test_escapes import CASES
-from tests.service import ROOT, copy_with, launch, running
+from tests.support.service import FAULTY, ROOT, copy_with, launch, running
 
 
 def events(sink: str) -> list[dict[str, Any]]:
@@ -27,7 +27,7 @@ def events(sink: str) -> list[dict[str, Any]]:
 
 def test_one_failure_is_one_event(sink: str, tmp_path: Path) -> None:
     """Each ERROR and each CRITICAL is told once, with level, class and id as in the log; nothing else is."""
-    folder = copy_with(Path(__file__).with_name("faulty.py"), tmp_path)
+    folder = copy_with(FAULTY, tmp_path)
     env = {"SENTRY_DSN": f"http://key@{sink}/1", "CORS_ORIGINS": '["http://a.example"]'}
     expected = {}
     with running(
@@ -50,9 +50,9 @@ def test_one_failure_is_one_event(sink: str, tmp_path: Path) -> None:
             json={"name": 1, "password": "hunter2"},
             headers={"X-Request-ID": "invalid"},
         )
-        service.get("/tell", headers={"X-Request-ID": "tell", "Authorization": "hunter2"})
+        service.get("/log", headers={"X-Request-ID": "tell", "Authorization": "hunter2"})
         expected["tell"] = ("error", None)
-        service.told("tell")
+        service.wait_for_request("tell")
     told = events(sink)
     assert Counter(event["tags"]["correlation_id"] for event in told) == Counter(list(expected))
     for event in told:
@@ -82,7 +82,7 @@ def test_what_keeps_it_from_starting_is_sent(sink: str) -> None:
     """The last event is sent also when the service ends at once."""
     code = "import src.main as m, uvicorn; m.Readiness = None; uvicorn.run(m.app, log_config=None, port=0)"
     service = launch("-c", code, env={"SENTRY_DSN": f"http://key@{sink}/1"})
-    assert service.wait_for_end() != 0
+    assert service.wait_for_exit() != 0
     (event,) = events(sink)
     assert (event["level"], event["tags"]["error"]) == ("fatal", "TypeError")
 

@@ -8,10 +8,9 @@ import httpx2
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
-from tests.service import copy_with, running
+from tests.support.service import FAULTY, copy_with, running
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-FAULTY = Path(__file__).with_name("faulty.py")
 COMMAND = ("-m", "uvicorn", "src.faulty:app", "--port", "PORT")
 
 
@@ -69,7 +68,7 @@ def test_request_failure_and_records_share_a_trace(sink: str, tmp_path: Path) ->
             200,
             404,
         )
-        records = service.told("crash")
+        records = service.wait_for_request("crash")
         assert [r["logger"] for r in records] == ["errors", "access"]
         # copier: if error_format == "problem"
         assert (crash.json()["trace_id"], crash.json()["span_id"]) == (TRACE, records[0]["span_id"])
@@ -140,4 +139,6 @@ def test_nothing_is_traced_without_a_collector(tmp_path: Path) -> None:
     """Where nothing is configured, no record has a trace, whatever came in."""
     with running() as service:
         answer = service.get("/nowhere", headers={"traceparent": f"00-{TRACE}-{PARENT}-01"})
-        assert TRACE not in answer.text + str(service.told(answer.headers["x-request-id"]))
+        assert TRACE not in answer.text + str(
+            service.wait_for_request(answer.headers["x-request-id"])
+        )

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from dev.tasks import ORDER
-from tests.integration.orders import Shop, lines, opened, ready
-from tests.service import Record, Service, copy_with, failures, launch
+from tests.support.orders import Shop, lines, opened, ready
+from tests.support.service import Record, Service, copy_with, failures, launch
 
 IDS = (f"request-{number}" for number in itertools.count())
 
@@ -322,7 +322,7 @@ def test_worker_stops_on_a_signal(shop: Shop, one: str, sent: signal.Signals) ->
 def test_wrong_setting_ends_the_start_with_one_line(shop: Shop) -> None:
     """A wrong setting ends the worker, and is named in one line."""
     wrong = launch("-m", "src.worker", env=shop.env | {"MAX_ATTEMPTS": "many"})
-    assert wrong.wait_for_end() == 3
+    assert wrong.wait_for_exit() == 3
     assert (wrong.lines, [line[:29] for line in wrong.errors]) == (
         [],
         ["wrong settings: max_attempts:"],
@@ -332,7 +332,7 @@ def test_wrong_setting_ends_the_start_with_one_line(shop: Shop) -> None:
 def test_unknown_argument_is_refused_with_a_line_that_helps() -> None:
     """A worker that is asked for what it cannot do says what it can."""
     wrong = launch("-m", "src.worker", "play")
-    assert wrong.wait_for_end() == 1
+    assert wrong.wait_for_exit() == 1
     assert (wrong.lines, wrong.errors) == ([], ["usage: python -m src.worker [replay]\n"])
 
 
@@ -342,7 +342,7 @@ def test_bug_in_the_worker_itself_is_one_critical(shop: Shop, tmp_path: Path) ->
     clients = folder / "src" / "clients" / "orders.py"
     clients.write_text(clients.read_text(encoding="utf-8").replace("yield [", "yield [{}[1]] or ["))
     broken = launch("-m", "src.worker", cwd=folder, env=shop.env)
-    assert broken.wait_for_end() == 1
+    assert broken.wait_for_exit() == 1
     (record,) = failures(broken.records())
     assert (record["level"], record["message"], record["error"]) == (
         "CRITICAL",

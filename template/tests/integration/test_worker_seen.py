@@ -33,10 +33,6 @@ from dev.tasks import ORDER
 from src.connectors.redis import RedisConnector
 from src.airtight.worker_metrics import Page
 # copier: endif
-from tests.integration.orders import lines, opened
-# copier: if "opentelemetry" in observability or "sentry" in observability
-from tests.integration.sink import receiving
-# copier: endif
 # copier: if "prometheus" in observability
 from tests.integration.test_metrics import OF_WORKERS, scrape
 # copier: endif
@@ -46,7 +42,11 @@ from tests.integration.test_sentry import events
 # copier: if "opentelemetry" in observability
 from tests.integration.test_tracing import TRACE, spans
 # copier: endif
-from tests.service import failures
+from tests.support.orders import lines, opened
+from tests.support.service import failures
+# copier: if "opentelemetry" in observability or "sentry" in observability
+from tests.support.sink import receiving
+# copier: endif
 
 
 # copier: if false

@@ -44,12 +44,8 @@ def test_every_number_falls_into_a_bin(months: int) -> None:
     """The ends of the bins belong to the next one, and no number is outside."""
     bins = MODEL.numbers["duration_months"]
     expected = next(weight for edge, weight in reversed(bins) if months >= edge)
-    assert (
-        MODEL.features(CreditApplication(**{**APPLICATION, "duration_months": months}))[
-            "duration_months"
-        ]
-        == expected
-    )  # type: ignore[arg-type]
+    application = CreditApplication.model_validate({**APPLICATION, "duration_months": months})
+    assert MODEL.features(application)["duration_months"] == expected
 
 
 def test_every_value_that_is_accepted_has_a_weight() -> None:

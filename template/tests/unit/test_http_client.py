@@ -30,7 +30,6 @@ class Thing(BaseModel):
 @contextlib.asynccontextmanager
 async def serving(handler: Handler) -> AsyncIterator[str]:
     """Run a service that treats each connection like this, and yield its URL."""
-
     tasks = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from src.airtight.context import RequestContext, current_context
+from src.airtight.context import current_context, is_reported
 from src.airtight.hooks import context_fields, failure_logged, request_ended
 from src.airtight.logging.ecs import to_ecs
 from src.airtight.tracebacks import format_exception
@@ -25,12 +25,16 @@ SECRET = re.compile(
     r"passw|passphrase|pwd|secret|token|api_?-?key|private_?-?key|authorization|cookie|credential",
     re.I,
 )
+SECRET_PAIR = re.compile(
+    rf"""({SECRET.pattern})([\w.-]*["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|[^\s,;&}}]+)""", re.I
+)
 URL_PASSWORD = re.compile(r"(://[^\s/:@]*:)\S+(?=@)")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
 COLORS = {"DEBUG": 36, "INFO": 32, "WARNING": 33, "ERROR": 31, "CRITICAL": 35}
 ECHO = re.compile(
-    r"Traceback |Application \w+ failed|ASGI callable returned without completing handshake|%s - .WebS"
+    r"Traceback |Application \w+ failed|ASGI callable returned without completing handshake"
+    r"|%s - .WebS|Cancel %s running task"
 )
 errors, access = logging.getLogger("errors"), logging.getLogger("access")
 
@@ -39,6 +43,8 @@ def once(record: logging.LogRecord) -> bool:
     """Tell whether a record is news: a filter that keeps server and libraries from telling a failure again."""
     exc, context = record.exc_info and record.exc_info[1], current_context.get()
     if record.name == "uvicorn.error" and ECHO.match(str(record.msg)):
+        return False
+    if record.name == "uvicorn.error" and exc and is_reported(exc):
         return False
     return not exc or context is None or record.name == errors.name or context.mark_reported(exc)
 

@@ -1,4 +1,4 @@
-"""Workers that are killed at a chosen step: `python -m tests.integration.mortal`.
+"""Workers that are killed at a chosen step: `python -m tests.support.mortal`.
 
 Each line of stdin names a function of ours and a number: how many lines of ours after the function
 is entered the worker is killed.

@@ -1,4 +1,7 @@
-"""Routes that go wrong in every way a request can, on top of the service."""
+"""The service with routes that fail in every way a request can.
+
+The sections below follow those of `tests/integration/test_escapes.py`.
+"""
 
 import asyncio
 import logging
@@ -9,7 +12,7 @@ from fastapi import BackgroundTasks, Body, Depends, FastAPI, HTTPException, Requ
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field, field_validator
 from starlette.middleware.base import BaseHTTPMiddleware
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from src.airtight.outgoing import observe_calls
 from src.clients.http import UpstreamClient
@@ -31,14 +34,14 @@ class BuggyError(APIError):
 
 
 class UnprintableError(Exception):
-    """An error that cannot even say what it is."""
+    """An error whose text cannot be built."""
 
     def __str__(self) -> str:
         raise ZeroDivisionError
 
 
-class Strange:
-    """Nothing that JSON knows."""
+class Unserialisable:
+    """An object that JSON has no form for."""
 
     __slots__ = ("itself",)
 
@@ -47,24 +50,24 @@ class Strange:
 
 
 class Faulty:
-    """Pure middleware that fails for certain paths."""
+    """ASGI middleware that fails for some paths."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        failures = {
-            "/middleware/crash": KeyError("middleware"),
-            "/middleware/own": UnavailableError("the middleware needs a rest"),
-            "/middleware/http": HTTPException(403, "not you"),
-        }
-        if failure := failures.get(scope.get("path", "")):
-            raise failure
+        match scope.get("path"):
+            case "/middleware/crash":
+                raise KeyError("middleware")
+            case "/middleware/own":
+                raise UnavailableError("the middleware is busy")
+            case "/middleware/http":
+                raise HTTPException(403, "forbidden")
         await self.app(scope, receive, send)
 
 
 def lookup(key: str) -> None:
-    """Fail, as code does that nobody has thought through."""
+    """Raise a `KeyError`."""
     dict[str, None]()[key]
 
 
@@ -73,7 +76,17 @@ async def buggy_handler(request: Request, exc: Exception) -> JSONResponse:
     return JSONResponse(None)
 
 
-app = create_app()
+def without_own_layers(app: FastAPI) -> FastAPI:
+    """Remove the middleware that a team has added, such as one that compresses what the tests read."""
+    app.user_middleware = [
+        layer
+        for layer in app.user_middleware
+        if getattr(layer.cls, "__module__", "").startswith("src.airtight.")
+    ]
+    return app
+
+
+app = without_own_layers(create_app())
 app.add_middleware(Faulty)
 app.add_exception_handler(BuggyError, buggy_handler)
 
@@ -92,31 +105,31 @@ def crash_sync() -> None:
     lookup("sync")
 
 
-async def crashing() -> None:
+async def crash() -> None:
     lookup("dependency")
 
 
-@app.get("/crash/dependency", dependencies=[Depends(crashing)])
+@app.get("/crash/dependency", dependencies=[Depends(crash)])
 async def crash_dependency() -> None: ...
 
 
-async def crashing_early() -> AsyncIterator[None]:
+async def crash_before_yield() -> AsyncIterator[None]:
     lookup("early")
     yield
 
 
-@app.get("/crash/yield-early", dependencies=[Depends(crashing_early)])
+@app.get("/crash/yield-early", dependencies=[Depends(crash_before_yield)])
 async def crash_yield_early() -> None: ...
 
 
-class Answer(BaseModel):
-    """What a route promises."""
+class Total(BaseModel):
+    """The response that a route declares."""
 
     number: int
 
 
 @app.get("/crash/response-model")
-async def crash_response_model() -> Answer:
+async def crash_response_model() -> Total:
     return {"number": "hunter2"}  # type: ignore[return-value]
 
 
@@ -127,7 +140,7 @@ async def crash_nan() -> JSONResponse:
 
 @app.get("/crash/unserialisable", response_model=None)
 async def crash_unserialisable() -> Any:
-    return Strange()
+    return Unserialisable()
 
 
 @app.get("/crash/secret")
@@ -140,8 +153,8 @@ async def crash_at(text: str) -> None:
     raise LookupError(text)
 
 
-@app.get("/crash/strange")
-async def crash_strange() -> None:
+@app.get("/crash/control-characters")
+async def crash_control_characters() -> None:
     raise LookupError("half a character: \udcff, lines: 1\r2\r\n3\x854\u20285")
 
 
@@ -168,7 +181,7 @@ async def crash_exit() -> None:
 @app.get("/crash/group-of-one")
 async def crash_group_of_one() -> None:
     async with asyncio.TaskGroup() as group:
-        group.create_task(crashing())
+        group.create_task(crash())
 
 
 @app.get("/crash/group")
@@ -184,12 +197,12 @@ async def crash_buggy_handler() -> None:
 @app.get("/crash/cause")
 async def crash_cause() -> None:
     try:
-        await crashing()
+        await crash()
     except KeyError as exc:
-        raise RuntimeError("because") from exc
+        raise RuntimeError("with a cause") from exc
 
 
-# Errors of our own: their status and level.
+# Own errors: their status and level.
 
 
 @app.get("/own/unavailable")
@@ -211,7 +224,7 @@ async def own_group_of_one() -> None:
 @app.get("/own/logged-by-library")
 async def own_logged_by_library() -> None:
     try:
-        await crashing()
+        await crash()
     except KeyError as exc:
         library.exception("it went wrong")
         raise UnavailableError("a library failed") from exc
@@ -220,7 +233,7 @@ async def own_logged_by_library() -> None:
 @app.get("/crash/logged-by-library")
 async def crash_logged_by_library() -> None:
     try:
-        await crashing()
+        await crash()
     except KeyError:
         library.exception("it went wrong")
         raise
@@ -229,11 +242,11 @@ async def crash_logged_by_library() -> None:
 # HTTPExceptions.
 
 
-async def only_known() -> None:
-    raise HTTPException(401, "who are you?", {"WWW-Authenticate": "Bearer"})
+async def unauthorised() -> None:
+    raise HTTPException(401, "not authenticated", {"WWW-Authenticate": "Bearer"})
 
 
-@app.get("/http/dependency", dependencies=[Depends(only_known)])
+@app.get("/http/dependency", dependencies=[Depends(unauthorised)])
 async def http_dependency() -> None: ...
 
 
@@ -242,54 +255,54 @@ async def http_500() -> None:
     raise HTTPException(500, "chosen")
 
 
-# After the answer.
+# After the response.
 
 
-async def failing_later() -> None:
+async def fail_in_task() -> None:
     await asyncio.sleep(0)
-    lookup("later")
+    lookup("task")
 
 
-def failing_later_in_thread() -> None:
-    lookup("later")
+def fail_in_thread() -> None:
+    lookup("thread")
 
 
-async def failing_later_as_known() -> None:
-    raise UnavailableError("later")
+async def fail_with_own_error() -> None:
+    raise UnavailableError("task")
 
 
 @app.get("/after/task")
 async def after_task() -> str:
-    asyncio.ensure_future(failing_later())  # noqa: RUF006 - nobody awaits it
-    return "answer"
+    asyncio.create_task(fail_in_task())  # noqa: RUF006 - nobody awaits it
+    return "done"
 
 
 @app.get("/after/background")
 async def after_background(tasks: BackgroundTasks) -> str:
-    tasks.add_task(failing_later)
-    return "answer"
+    tasks.add_task(fail_in_task)
+    return "done"
 
 
 @app.get("/after/background-sync")
 def after_background_sync(tasks: BackgroundTasks) -> str:
-    tasks.add_task(failing_later_in_thread)
-    return "answer"
+    tasks.add_task(fail_in_thread)
+    return "done"
 
 
 @app.get("/after/background-own")
 async def after_background_own(tasks: BackgroundTasks) -> str:
-    tasks.add_task(failing_later_as_known)
-    return "answer"
+    tasks.add_task(fail_with_own_error)
+    return "done"
 
 
-async def failing_at_the_end() -> AsyncIterator[None]:
+async def failing_at_exit() -> AsyncIterator[None]:
     yield
-    lookup("end")
+    lookup("exit")
 
 
-@app.get("/after/yield", dependencies=[Depends(failing_at_the_end)])
+@app.get("/after/yield", dependencies=[Depends(failing_at_exit)])
 async def after_yield() -> str:
-    return "answer"
+    return "done"
 
 
 # Streams.
@@ -330,7 +343,7 @@ async def stream_endless() -> StreamingResponse:
 
 
 class Login(BaseModel):
-    """What someone sends."""
+    """A body with a secret, a number and a validator."""
 
     name: str
     password: str = "x"
@@ -377,7 +390,7 @@ async def ws_after(websocket: WebSocket) -> None:
     lookup("after")
 
 
-@app.websocket("/ws/refused", dependencies=[Depends(only_known)])
+@app.websocket("/ws/refused", dependencies=[Depends(unauthorised)])
 async def ws_refused(websocket: WebSocket) -> None: ...
 
 
@@ -431,8 +444,8 @@ async def slow(seconds: float) -> str:
     return "done"
 
 
-@app.get("/tell")
-async def tell() -> None:
+@app.get("/log")
+async def log_secrets() -> None:
     url = "amqp://me:hunter2@queue/x"
     library.error(
         "cannot reach %s",
@@ -457,17 +470,17 @@ async def mounted_own() -> None:
     raise UnavailableError("mounted")
 
 
-async def passing(request: Request, call_next: Any) -> Any:
+async def crash_in_middleware(request: Request, call_next: Any) -> Any:
     if request.url.path.endswith("/crash-in-middleware"):
         lookup("middleware")
     return await call_next(request)
 
 
-mounted.add_middleware(BaseHTTPMiddleware, dispatch=passing)
+mounted.add_middleware(BaseHTTPMiddleware, dispatch=crash_in_middleware)
 app.mount("/mounted", mounted)
 
 
-async def says_nothing(scope: Scope, receive: Receive, send: Send) -> None: ...
+async def no_response(scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
-app.mount("/silent", says_nothing)
+app.mount("/silent", no_response)

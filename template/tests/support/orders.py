@@ -21,7 +21,7 @@ from dev.tasks import ORDER
 from src.clients.orders import OrderRepository
 from src.connectors.postgres import PostgresConnector
 from src.models.order import NewOrder, Origin
-from tests.service import ROOT, Record, Service, launch, running
+from tests.support.service import ROOT, Record, Service, launch, running
 
 
 class Office:
@@ -34,7 +34,7 @@ class Office:
 
     def start(self) -> Self:
         """Open it, again if need be."""
-        command = [sys.executable, "-m", "tests.tax_office", str(self.port), str(self.book)]
+        command = [sys.executable, "-m", "tests.support.tax_office", str(self.port), str(self.book)]
         self.process = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, env=without_coverage()
         )
@@ -146,7 +146,7 @@ class Shop:
     def replay(self, count: int) -> None:
         """Have the dead letters replayed, and check how many there were."""
         replaying = self.worker("replay")
-        assert replaying.wait_for_end() == 0
+        assert replaying.wait_for_exit() == 0
         records = [r for r in replaying.records() if r["message"] == "dead letters replayed"]
         assert [r["count"] for r in records] == [count]
 

@@ -8,7 +8,7 @@ import sys
 import tarfile
 from pathlib import Path
 
-from tests.conftest import NOT_OURS, ROOT
+from tests.support.template import IGNORED, ROOT
 
 PARTS = ("copier.yml", "cookiecutter.json", "hooks", "template", "{{ cookiecutter.__folder }}")
 SOMEBODY = {
@@ -44,7 +44,7 @@ def take_template(folder: Path) -> None:
     for part in PARTS:
         if (ROOT / part).is_dir():
             shutil.rmtree(folder / part, ignore_errors=True)
-            shutil.copytree(ROOT / part, folder / part, ignore=NOT_OURS)
+            shutil.copytree(ROOT / part, folder / part, ignore=IGNORED)
         else:
             shutil.copy(ROOT / part, folder)
 

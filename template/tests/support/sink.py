@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 
 class Sink(http.server.BaseHTTPRequestHandler):
     """Keeps what is posted."""
@@ -40,7 +42,7 @@ class Sink(http.server.BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def receiving() -> Iterator[str]:
     """Run a receiver, in a process of its own, and give its address."""
-    command = [sys.executable, "-m", "tests.integration.sink"]
+    command = [sys.executable, "-m", "tests.support.sink"]
     with subprocess.Popen(
         command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True
     ) as process:
@@ -49,6 +51,13 @@ def receiving() -> Iterator[str]:
             yield f"127.0.0.1:{int(process.stdout.readline())}"
         finally:
             process.terminate()
+
+
+@pytest.fixture
+def sink() -> Iterator[str]:
+    """Run a receiver for one test and yield its address."""
+    with receiving() as address:
+        yield address
 
 
 if __name__ == "__main__":

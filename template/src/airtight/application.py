@@ -1,0 +1,84 @@
+"""A FastAPI application with the error boundary around it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from .boundary import ErrorBoundary, FailureAfterStart
+from .handlers import HANDLED, find_mounted, handle_exception, register_exception_handlers, respond
+from .openapi import document_errors
+
+
+class AirtightAPI(FastAPI):
+    """A FastAPI application from which no error escapes.
+
+    The boundary stands around what FastAPI and Starlette build, so that tools which look for
+    Starlette's own layers find them.
+
+    Args:
+        cors_origins: the origins that browsers may call from; errors are readable there, too.
+        request_id_header: the name of the header with the correlation id.
+    """
+
+    def __init__(
+        self,
+        *,
+        cors_origins: Sequence[str] = (),
+        request_id_header: str = "X-Request-ID",
+        **options: Any,
+    ) -> None:
+        handlers = dict(options.pop("exception_handlers", None) or {})
+        for error_class in HANDLED:
+            if error_class is not Exception or 500 not in handlers:
+                handlers.setdefault(error_class, handle_exception)
+        super().__init__(exception_handlers=handlers, **options)
+        self._cors_origins = list(cors_origins)
+        self._request_id_header = request_id_header
+        self._boundary = ErrorBoundary(
+            self._with_cors(self._call_fastapi), respond, request_id_header, self._with_cors
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request within the boundary."""
+        await self._boundary(scope, receive, send)
+
+    async def _call_fastapi(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await super().__call__(scope, receive, send)
+
+    def _with_cors(self, app: ASGIApp) -> ASGIApp:
+        if not self._cors_origins:
+            return app
+        return CORSMiddleware(
+            app,
+            allow_origins=self._cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=[self._request_id_header],
+        )
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Build Starlette's layers; handle the errors of mounted applications alike."""
+        for mounted in find_mounted(self):
+            register_exception_handlers(mounted)
+        if not any(_is_base_http(middleware) for middleware in self.user_middleware):
+            return super().build_middleware_stack()
+        self.user_middleware.append(Middleware(FailureAfterStart))
+        try:
+            return super().build_middleware_stack()
+        finally:
+            self.user_middleware.pop()
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document, which describes the bodies of errors for every route."""
+        if self.openapi_schema is None:
+            document_errors(super().openapi())
+        return super().openapi()
+
+
+def _is_base_http(middleware: Middleware) -> bool:
+    return isinstance(middleware.cls, type) and issubclass(middleware.cls, BaseHTTPMiddleware)

@@ -1,0 +1,138 @@
+"""What an exception deserves: a level in the log, a status, and a text that the client may read."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
+from starlette.exceptions import HTTPException, WebSocketException
+from starlette.requests import ClientDisconnect
+from starlette.websockets import WebSocketDisconnect
+
+from ..utils.errors import APIError, RequestTooLargeError
+from .context import RequestContext, current_context, members
+
+NOT_LOGGED = logging.NOTSET
+CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that left; it is logged, never sent
+# Starlette's words for an exception that has a handler, but comes after the response has begun.
+HANDLED_TOO_LATE = ("Caught handled exception, but response already started.",)
+# Starlette's words for a request whose client left while a `BaseHTTPMiddleware` waited.
+NO_RESPONSE = ("No response returned.",)
+# FastAPI's words for a body that it could not read; the cause says why.
+BODY_NOT_READ = "There was an error parsing the body"
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """What an exception deserves.
+
+    Attributes:
+        error: the exception that decides, such as the only member of a group.
+        level: of its record; `NOT_LOGGED` where there is none.
+        status: of the response.
+        detail: what the client may read.
+        headers: of the response.
+        type: the URI reference of the kind of problem (RFC 9457).
+    """
+
+    error: BaseException
+    level: int
+    status: int
+    detail: Any = None
+    headers: Mapping[str, str] | None = None
+    type: str = "about:blank"
+
+
+def classify(exc: BaseException) -> Classification:
+    """Return what an exception deserves, given how far its request has come."""
+    found = _classify(exc)
+    context = current_context.get()
+    too_late = context is not None and context.response_started
+    if too_late and found.status != CLIENT_CLOSED_REQUEST and found.level < logging.ERROR:
+        return replace(found, level=logging.ERROR)  # the client cannot be told any more
+    return found
+
+
+def _classify(exc: BaseException) -> Classification:
+    if isinstance(exc, BaseExceptionGroup):
+        return _classify_group(exc)
+    if isinstance(exc, RequestValidationError | WebSocketRequestValidationError):
+        return Classification(exc, logging.WARNING, 422)
+    if isinstance(exc, APIError):
+        return _classify_own(exc)
+    if isinstance(exc, HTTPException):
+        return _classify_http(exc)
+    if isinstance(exc, WebSocketException):
+        return Classification(exc, NOT_LOGGED, 403)
+    if isinstance(exc, RuntimeError) and exc.args == HANDLED_TOO_LATE and exc.__cause__:
+        return _classify(exc.__cause__)
+    if _is_disconnect(exc, current_context.get()):
+        return Classification(exc, NOT_LOGGED, CLIENT_CLOSED_REQUEST)
+    # The guardian of all that nobody has foreseen: a bug to fix, or an own error to define.
+    return Classification(exc, logging.CRITICAL, 500)
+
+
+def _classify_group(group: BaseExceptionGroup[BaseException]) -> Classification:
+    errors = members(group)
+    found = [_classify(error) for error in errors if error is not group]
+    if not found:  # a group of groups that hold each other
+        return Classification(group, logging.CRITICAL, 500)
+    return max(found, key=lambda classification: (classification.level, classification.status))
+
+
+def _classify_own(exc: APIError) -> Classification:
+    if exc.status_code >= 500:
+        return Classification(exc, exc.level, exc.status_code, headers=exc.headers)
+    return Classification(
+        exc, exc.level, exc.status_code, exc.detail, exc.headers, exc.problem_type()
+    )
+
+
+def _classify_http(exc: HTTPException) -> Classification:
+    level = NOT_LOGGED
+    if exc.status_code >= 500:
+        level = logging.ERROR
+    elif exc.detail == BODY_NOT_READ and exc.__cause__:
+        if isinstance(exc.__cause__, APIError | ClientDisconnect):
+            return _classify(exc.__cause__)
+        level = logging.WARNING
+    return Classification(exc, level, exc.status_code, exc.detail, exc.headers)
+
+
+def _is_disconnect(exc: BaseException, context: RequestContext | None) -> bool:
+    if isinstance(exc, ClientDisconnect | WebSocketDisconnect):
+        return True
+    has_left = context is not None and context.client_disconnected
+    return has_left and isinstance(exc, RuntimeError) and exc.args == NO_RESPONSE
+
+
+def is_body_limit(exc: BaseException) -> bool:
+    """Return whether this is the 413 of Starlette's own limit of bodies."""
+    return isinstance(exc, HTTPException) and type(exc).__name__ == "_RequestBodyTooLarge"
+
+
+def as_own_error(exc: BaseException) -> BaseException:
+    """Return our error for a body over the limit; any other exception as it is."""
+    if not is_body_limit(exc):
+        return exc
+    error = RequestTooLargeError()
+    error.__cause__ = exc
+    return error
+
+
+def is_cancelled_from_outside(exc: BaseException) -> bool:
+    """Return whether somebody else, such as a server that stops, cancels the current task."""
+    if not isinstance(exc, asyncio.CancelledError):
+        return False
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # another event loop, such as trio's
+        return False
+    return task is not None and task.cancelling() > 0
+
+
+def must_propagate(exc: BaseException) -> bool:
+    """Return whether somebody outside waits for an exception, so that it may not be swallowed."""
+    return isinstance(exc, KeyboardInterrupt | SystemExit) or is_cancelled_from_outside(exc)

@@ -1,0 +1,87 @@
+"""Start-up, tasks and threads: what fails outside of requests is logged, too."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from contextvars import Context, copy_context
+from typing import Any
+
+from .context import RequestContext, current_context, origin, with_origin
+from .logging.handler import report_exception
+
+
+class ReportedFuture(Future[Any]):
+    """A future whose exception is logged if nobody has asked for it."""
+
+    _retrieved = False
+    _context: Context | None = None
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return the exception of the call."""
+        self._retrieved = True
+        return super().exception(timeout)
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Return the result of the call, or raise its exception."""
+        self._retrieved = True
+        return super().result(timeout)
+
+    def __del__(self) -> None:
+        """Log an exception that nobody has asked for."""
+        if self._retrieved or self._context is None or self.cancelled() or not self.done():
+            return
+        exc = super().exception()
+        if exc is not None:
+            self._context.run(report_exception, exc)
+
+
+class ContextThreadPoolExecutor(ThreadPoolExecutor):
+    """A pool whose threads know for which request they work, and whose failures are logged."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run a function in a copy of the caller's context."""
+        context = copy_context()
+        future = super().submit(context.run, with_origin(fn), *args, **kwargs)
+        future.__class__ = ReportedFuture
+        future._context = context  # type: ignore[attr-defined]
+        return future
+
+
+def report_task_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log the failure of a task that nobody awaits, with the id of the request that made it."""
+    exc = context.get("exception")
+    if exc is None:
+        loop.default_exception_handler(context)
+        return
+    task = context.get("future") or context.get("task")
+    get_context = getattr(task, "get_context", copy_context)  # Python 3.11 has none
+    get_context().run(_report_with_origin, exc)
+
+
+def _report_with_origin(exc: BaseException) -> None:
+    token = current_context.set(origin(exc))
+    try:
+        report_exception(exc)
+    finally:
+        current_context.reset(token)
+
+
+@asynccontextmanager
+async def report_lifespan_errors() -> AsyncIterator[None]:
+    """Log what prevents the application from starting or stopping, and what its tasks leave."""
+    loop = asyncio.get_running_loop()
+    previous = loop.get_exception_handler()
+    executor = ContextThreadPoolExecutor()
+    loop.set_default_executor(executor)
+    loop.set_exception_handler(report_task_error)
+    token = current_context.set(RequestContext(None))
+    try:
+        yield
+    except BaseException as exc:
+        report_exception(exc, logging.CRITICAL, "the service cannot run")
+        raise
+    finally:
+        loop.set_exception_handler(previous)
+        current_context.reset(token)

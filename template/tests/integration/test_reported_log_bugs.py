@@ -1,0 +1,299 @@
+"""No record is lost or broken, and nothing of a request is kept after it."""
+
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.service import Record, Service, access, copy_with, failures, running
+
+ROUTES = Path(__file__).with_name("faulty_more.py")
+COMMAND = ("-m", "uvicorn", "src.faulty:app", "--port", "PORT")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the service with routes that go wrong."""
+    return copy_with(ROUTES, tmp_path_factory.mktemp("log"))
+
+
+@pytest.fixture(scope="module")
+def service(folder: Path) -> Iterator[Service]:
+    """A service with routes that go wrong."""
+    with running(*COMMAND, cwd=folder) as service:
+        yield service
+
+
+def failures_of(service: Service, correlation_id: str) -> list[Record]:
+    """Return the failures in the records of a request that has ended."""
+    return failures(service.told(correlation_id))
+
+
+# Records that cannot be formatted.
+
+UNFORMATTED = [
+    "wrong-type",
+    "too-few",
+    "too-many",
+    "missing-key",
+    "unknown-format",
+    "argument",
+    "repr",
+    "deep-argument",
+    "message",
+]
+EXTRAS = [
+    "extra",
+    "extra-in-list",
+    "extra-key",
+    "extra-error",
+    "deep-extra",
+    "cyclic-extra",
+    "surrogate",
+    "bytes",
+    "huge-number",
+    "nan",
+]
+
+
+@pytest.mark.parametrize("kind", UNFORMATTED)
+@pytest.mark.parametrize("route", ["unformatted", "unformatted-exception"])
+def test_record_that_cannot_be_formatted_is_logged_raw(
+    service: Service, route: str, kind: str
+) -> None:
+    """Whatever is wrong with message or arguments, both are logged, and that they do not fit."""
+    response = service.get(f"/{route}/{kind}")
+    assert response.status_code == 200
+    (record,) = failures_of(service, response.headers["x-request-id"])
+    assert (record["level"], record["logger"]) == ("ERROR", "app")
+    assert "payment" in str(record)
+    assert "A-1" in str(record)
+    assert [name for name in record if "format" in name]
+    if route == "unformatted-exception":
+        assert "LookupError: a bug" in record["exception"]
+
+
+@pytest.mark.parametrize("kind", EXTRAS)
+def test_record_with_any_value_is_logged(service: Service, kind: str) -> None:
+    """A field that cannot be shown neither loses the record nor its other fields."""
+    response = service.get(f"/extra/{kind}")
+    assert response.status_code == 200
+    (record,) = failures_of(service, response.headers["x-request-id"])
+    assert (record["level"], record["logger"], record["message"]) == (
+        "ERROR",
+        "app",
+        "payment failed",
+    )
+    assert record["payment"] == "A-1"
+    assert "thing" in record
+
+
+def test_exception_that_cannot_be_shown_is_logged(service: Service) -> None:
+    """An exception whose text cannot be had is logged with its class and traceback."""
+    response = service.get("/unprintable-exception")
+    (record,) = failures_of(service, response.headers["x-request-id"])
+    assert (record["level"], record["message"], record["payment"]) == (
+        "ERROR",
+        "payment failed",
+        "A-1",
+    )
+    assert "UnprintableError" in record["exception"]
+    assert "src/faulty.py" in record["exception"]
+
+
+@pytest.mark.parametrize("form", ["console", "ecs"])
+def test_record_that_cannot_be_formatted_is_logged_in_each_form(folder: Path, form: str) -> None:
+    """No form of the log loses a record."""
+    with running(*COMMAND, cwd=folder, env={"LOG_FORMAT": form}) as service:
+        for kind in UNFORMATTED:
+            service.get(f"/unformatted/{kind}", headers={"X-Request-ID": f"unformatted-{kind}"})
+        for kind in EXTRAS:
+            service.get(f"/extra/{kind}", headers={"X-Request-ID": f"extra-{kind}"})
+        service.stop()
+    lines = [line for line in service.lines if "payment" in line and "A-1" in line]
+    assert len(lines) == len(UNFORMATTED) + len(EXTRAS)
+
+
+# copier: if "prometheus" in observability
+@pytest.mark.parametrize("path", ["/unformatted/wrong-type", "/extra/extra"])
+def test_record_that_cannot_be_formatted_is_counted(service: Service, path: str) -> None:
+    """A record that cannot be formatted counts like any other."""
+    before = count_errors(service)
+    service.get(path)
+    assert count_errors(service) == before + 1
+
+
+def count_errors(service: Service) -> float:
+    """Return how many errors were counted."""
+    lines = service.get("/metrics").text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("errors_total"))
+
+
+# copier: endif
+# Pipes.
+
+
+class SlowReader(threading.Thread):
+    """Reads all that arrives in a pipe, in small pieces, as soon as it may."""
+
+    def __init__(self, pipe: int) -> None:
+        super().__init__(daemon=True)
+        self.may_read = threading.Event()
+        self.text = b""
+        self._pipe = pipe
+
+    def run(self) -> None:
+        """Read until the last writer has closed the pipe."""
+        self.may_read.wait()
+        while piece := os.read(self._pipe, 4_096):
+            self.text += piece
+
+
+@contextlib.contextmanager
+def reading(folder: Path) -> Iterator[tuple[Service, SlowReader]]:
+    """Run a service whose stdout is a pipe that a neighbour has made non-blocking."""
+    read_end, write_end = os.pipe()
+    reader = SlowReader(read_end)
+    reader.start()
+    try:
+        with running(*COMMAND, cwd=folder, stdout=write_end) as service:
+            os.set_blocking(write_end, False)
+            yield service, reader
+    finally:
+        os.close(write_end)
+        reader.join(timeout=30)
+        os.close(read_end)
+
+
+def send_many(service: Service, count: int, size: Callable[[int], int]) -> set[str]:
+    """Send requests that log long records, and return their ids."""
+
+    def send(number: int) -> str:
+        response = service.get("/long-record", params={"size": size(number)})
+        return response.headers["x-request-id"]
+
+    with ThreadPoolExecutor(16) as threads:
+        return set(threads.map(send, range(count)))
+
+
+@pytest.mark.parametrize("size", [1_000, 3_000, 12_000])
+def test_pipe_that_does_not_block_loses_nothing(folder: Path, size: int) -> None:
+    """As long as somebody reads, every record arrives whole, also where stdout does not block."""
+    with reading(folder) as (service, reader):
+        reader.may_read.set()
+        expected = send_many(service, 120, lambda _: size)
+    records = [json.loads(line) for line in reader.text.splitlines()]
+    found = {r["correlation_id"] for r in records if r["message"] == "long record"}
+    assert found == expected
+
+
+@pytest.mark.parametrize("size", [7_000, 9_000, 11_000, 20_000, 30_000])
+def test_pipe_that_is_full_breaks_no_record(folder: Path, size: int) -> None:
+    """While nobody reads, requests are answered, and no record is written in part."""
+    with reading(folder) as (service, reader):
+        for _ in range(12):
+            assert service.get("/long-record", params={"size": size}).status_code == 200
+        reader.may_read.set()
+        last = service.get("/health/live").headers["x-request-id"]
+    records = [json.loads(line) for line in reader.text.splitlines()]
+    assert len(access(records, last)) == 1
+
+
+@pytest.mark.parametrize(
+    "size",
+    [lambda _: 12_000, lambda _: 6_000, lambda number: 1_000 * (number % 30)],
+    ids=["long", "medium", "mixed"],
+)
+def test_lines_of_several_workers_do_not_mix(folder: Path, size: Callable[[int], int]) -> None:
+    """What several workers write to one pipe are whole records, and none is missing."""
+    with running(*COMMAND, "--workers", "4", cwd=folder) as service:
+        expected = send_many(service, 400, size)
+        service.stop()
+    records = service.records()
+    found = {r["correlation_id"] for r in records if r["message"] == "long record"}
+    assert found == expected
+    assert {r["correlation_id"] for r in records if r["logger"] == "access"} >= expected
+
+
+# What stays in memory.
+
+
+@pytest.mark.parametrize("survivor", ["task", "timer", "thread", "context"])
+@pytest.mark.parametrize("failure", ["crash", "own", "group", "invalid", "http"])
+def test_nothing_of_a_failed_request_is_kept(service: Service, survivor: str, failure: str) -> None:
+    """What a request has begun may outlive it; the request's own data does not."""
+    for _ in range(3):
+        response = service.request("POST", f"/memory/{survivor}/{failure}", content=b"x" * 100_000)
+        service.told(response.headers["x-request-id"])
+    for _ in range(50):
+        if service.get("/payloads").json() == 0:
+            break
+    assert service.get("/payloads").json() == 0
+
+
+# Threads.
+
+
+@pytest.mark.parametrize(
+    ("path", "level", "error"),
+    [
+        ("/thread/run-in-executor", "CRITICAL", "LookupError"),
+        ("/thread/own-error", "ERROR", "UnavailableError"),
+        ("/thread/run-in-pool", "CRITICAL", "LookupError"),
+        ("/thread/submit", "CRITICAL", "LookupError"),
+        ("/thread/submit-from-thread", "CRITICAL", "LookupError"),
+    ],
+)
+def test_failure_in_a_thread_that_nobody_awaits_is_logged_once(
+    service: Service, path: str, level: str, error: str
+) -> None:
+    """What fails in a thread of ours is logged with the id of the request that started it."""
+    response = service.get(path)
+    assert response.status_code == 200
+    correlation_id = response.headers["x-request-id"]
+    service.wait(
+        lambda records: [r for r in failures(records) if r["correlation_id"] == correlation_id],
+        timeout=10,
+    )
+    found = [(r["level"], r["error"]) for r in failures_of(service, correlation_id)]
+    assert found == [(level, error)]
+
+
+def test_failure_in_a_foreign_thread_pool_is_logged_once(service: Service) -> None:
+    """What fails in another pool's thread is logged once, too, if the event loop hears of it."""
+    before = len(failures(service.records()))
+    service.get("/thread/run-in-own-pool")
+    records = service.wait(lambda records: len(failures(records)) > before, timeout=10)
+    service.told(service.get("/health/live").headers["x-request-id"])
+    found: list[Any] = [(r["level"], r["error"]) for r in failures(records)[before:]]
+    assert found == [("CRITICAL", "LookupError")]
+
+
+def test_failure_in_a_thread_that_is_handled_is_not_logged(service: Service) -> None:
+    """Who awaits what runs in a thread handles its failure."""
+    before = len(failures(service.records()))
+    response = service.get("/thread/handled")
+    assert response.status_code == 200
+    service.told(response.headers["x-request-id"])
+    assert failures(service.records())[before:] == []
+
+
+@pytest.mark.parametrize("path", ["/thread/awaited", "/thread/submit-awaited"])
+def test_failure_in_a_thread_that_is_awaited_is_the_requests_failure(
+    service: Service, path: str
+) -> None:
+    """What fails in a thread for which the endpoint waits is logged once, as the endpoint's."""
+    before = len(failures(service.records()))
+    response = service.get(path)
+    assert response.status_code == 500
+    correlation_id = response.headers["x-request-id"]
+    (record,) = failures_of(service, correlation_id)
+    assert (record["level"], record["error"]) == ("CRITICAL", "LookupError")
+    assert [r["status"] for r in access(service.records(), correlation_id)] == [500]
+    assert len(failures(service.records())) == before + 1

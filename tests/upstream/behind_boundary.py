@@ -1,0 +1,53 @@
+"""A pytest plugin that puts every FastAPI application of a test suite behind the error boundary.
+
+The boundary classifies and reports errors as in a service, but errors have the bodies that FastAPI
+gives them, so that a failing test shows a difference in behaviour and not only in the body's form.
+"""
+
+import fastapi
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from src.airtight import handlers
+from src.airtight.boundary import ErrorBoundary
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Scope
+
+HEADERS_OF_THE_BODY = ("content-length", "content-type")
+build_own_response = handlers.answer
+
+
+def build_response(scope: Scope, exc: BaseException) -> Response:
+    """Return the service's response to an error, with the body that FastAPI gives it."""
+    own = build_own_response(scope, exc)
+    if not own.body:
+        return own
+    response = build_fastapi_response(exc)
+    response.status_code = own.status_code
+    for name, value in own.headers.items():
+        if name not in HEADERS_OF_THE_BODY:
+            response.headers[name] = value
+    return response
+
+
+def build_fastapi_response(exc: BaseException) -> Response:
+    """Return FastAPI's response to an error."""
+    if isinstance(exc, RequestValidationError):
+        return JSONResponse({"detail": jsonable_encoder(exc.errors())}, 422)
+    if isinstance(exc, HTTPException):
+        return JSONResponse({"detail": exc.detail}, exc.status_code)
+    return PlainTextResponse("Internal Server Error", 500)
+
+
+class AppBehindBoundary(fastapi.FastAPI):
+    """FastAPI with the error boundary around its layers."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Put the boundary around Starlette's layers."""
+        handlers.install(self)
+        stack = super().build_middleware_stack()
+        return ErrorBoundary(stack, "X-Request-ID", 1_000_000, build_response, lambda app: app)
+
+
+handlers.answer = build_response
+fastapi.FastAPI = fastapi.applications.FastAPI = AppBehindBoundary  # type: ignore[misc]
