@@ -15,6 +15,7 @@ import httpx2
 import pytest
 
 from dev.tasks import ORDER
+from src.clients.order_stream import MAX_LENGTH
 from tests.support.orders import Shop, lines, opened, ready, without_coverage
 from tests.support.service import ROOT, Record, Service, copy_with, failures, launch
 from tests.support.stores import Victim, open_folder
@@ -102,6 +103,34 @@ def test_tax_office_that_stays_unreachable_makes_a_dead_letter_in_the_end(tmp_pa
         shop.replay(count=1)
         worker.wait(lambda records: lines(records, "patient", outcome="emitted"))
         shop.assert_settled(order_id)
+
+
+def test_worker_that_is_stopped_finishes_what_it_has_started(shop: Shop) -> None:
+    """SIGTERM lets emissions in flight end, and starts no new ones."""
+    worker = shop.worker(TAX_OFFICE_TIMEOUT="20", EMISSION_TIMEOUT="30", WORKER_CONCURRENCY="3")
+    shop.office.mode("late")
+    orders = shop.place("first", "second", "third")
+    worker.wait(lambda _: len(shop.office.registered()) == len(orders))
+    assert shop.count("emitting") > 0
+    assert worker.stop(signal.SIGTERM) == 0
+    shop.assert_settled(*orders)
+    assert failures(worker.records()) == []
+    assert worker.records()[-1]["message"] == "worker stopped"
+
+
+def test_stream_is_not_filled_without_bound(shop: Shop) -> None:
+    """While many messages wait in Redis no more orders are announced; they wait in PostgreSQL."""
+    shop.redis("XGROUP", "CREATE", shop.stream, "workers", "0", "MKSTREAM")
+    for _ in range(MAX_LENGTH):
+        shop.redis("XADD", shop.stream, "*", "message", "of somebody else")
+    shop.redis("XGROUP", "SETID", shop.stream, "workers", "$")
+    (order_id,) = shop.place("later")
+    worker = shop.worker()
+    assert shop.redis("XLEN", shop.stream) == MAX_LENGTH
+    assert shop.count("new") == 1
+    shop.redis("XTRIM", shop.stream, "MAXLEN", "1")
+    worker.wait(lambda records: lines(records, "later", outcome="emitted"))
+    shop.assert_settled(order_id)
 
 
 @pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.chaos)])
