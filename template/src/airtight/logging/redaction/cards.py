@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterator
 
-DIGITS = re.compile(r"[0-9]++(?:[ -][0-9]{3,}+)*+")  # groups of cards have three digits or more
+# On cards the first group has four digits, and none has less than three.
+DIGITS = re.compile(r"[0-9]{4,}+(?:[ -][0-9]{3,}+)*+")
 GROUP = re.compile(r"[0-9]++")
 SHORTEST = 13
 LONGEST = 19
