@@ -13,17 +13,15 @@ from dev import stores
 from dev.ports import LOOPBACK, free_port
 
 ROOT = Path(__file__).resolve().parents[1]
+TAX_OFFICE = "tests.support.tax_office"
 
 
 @contextlib.contextmanager
 def running() -> Iterator[None]:
     """Run a worker beside the service, reloading."""
-    with (
-        offered_tax_office(),
-        _process(
-            "-m", "watchfiles", "--filter", "python", f'"{sys.executable}" -m src.worker', "src"
-        ),
-    ):
+    command = f'"{sys.executable}" -m src.worker'
+    reloader = ("-m", "watchfiles", "--filter", "python", command, "src")
+    with ensure_tax_office(), _python(*reloader):
         print("Worker:     one, beside the service", flush=True)
         yield
 
@@ -31,62 +29,72 @@ def running() -> Iterator[None]:
 def run(*arguments: str) -> None:
     """Run one worker more, beside that of `make dev`, until Ctrl-C."""
     os.environ.setdefault("LOG_FORMAT", "console")
+    alembic = Path(sys.executable).with_name("alembic")
     with stores.running(stores.OWN) as urls, contextlib.suppress(KeyboardInterrupt):
         os.environ |= urls
-        subprocess.run(
-            [Path(sys.executable).with_name("alembic"), "upgrade", "head"], cwd=ROOT, check=True
-        )
-        with offered_tax_office(), _process("-m", "src.worker", *arguments) as process:
-            if code := process.wait():
-                sys.exit(code)
+        subprocess.run([alembic, "upgrade", "head"], cwd=ROOT, check=True)
+        with ensure_tax_office(), _python("-m", "src.worker", *arguments) as process:
+            exit_code = process.wait()
+            if exit_code:
+                sys.exit(exit_code)
 
 
 def replay() -> None:
-    """Have the workers handle the dead letters again."""
+    """Have the orders that were given up announced again."""
     run("replay")
 
 
 @contextlib.contextmanager
-def offered_tax_office() -> Iterator[None]:
-    """Run a tax office unless the environment names one, and print receipts beside what it keeps."""
-    with contextlib.ExitStack() as stack:
-        if not os.environ.get("TAX_OFFICE_URL"):
-            os.environ["TAX_OFFICE_URL"] = stack.enter_context(
-                tax_office(stores.OWN / "tax_office")
-            )
-            os.environ.setdefault("RECEIPTS_FOLDER", str(stores.OWN / "receipts"))
-            print(
-                f"Tax office: {os.environ['TAX_OFFICE_URL']}, its own; receipts are in .dev/receipts/",
-                flush=True,
-            )
+def ensure_tax_office() -> Iterator[None]:
+    """Run a tax office, unless the environment names one, and print receipts into `.dev`."""
+    if os.environ.get("TAX_OFFICE_URL"):
+        yield
+        return
+    with tax_office(stores.OWN / "tax_office") as url:
+        os.environ["TAX_OFFICE_URL"] = url
+        os.environ.setdefault("RECEIPTS_FOLDER", str(stores.OWN / "receipts"))
+        print(f"Tax office: {url}, its own; receipts are in .dev/receipts/", flush=True)
         yield
 
 
 @contextlib.contextmanager
 def tax_office(folder: Path) -> Iterator[str]:
-    """Run a tax office that keeps in `folder` what it has registered, and give its URL; one that runs is joined."""
+    """Run a tax office and yield its URL; one that runs already is joined.
+
+    Args:
+        folder: where it stores what it has registered.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     address = folder / "url"
-    if address.exists():
-        with contextlib.suppress(httpx2.TransportError):
-            yield str(httpx2.get(address.read_text(encoding="ascii"), timeout=1).url).rstrip("/")
-            return
+    running_at = _find(address)
+    if running_at:
+        yield running_at
+        return
     port = free_port()
-    with _process(
-        "-m", "tests.support.tax_office", str(port), str(folder / "registered")
-    ) as process:
+    book = folder / "registered"
+    with _python("-m", TAX_OFFICE, str(port), str(book), stdout=subprocess.PIPE) as process:
         if process.stdout is None or not process.stdout.readline():
-            sys.exit(
-                "the tax office did not start; set TAX_OFFICE_URL to one that you run yourself"
-            )
-        address.write_text(f"http://{LOOPBACK}:{port}", encoding="ascii")
-        yield f"http://{LOOPBACK}:{port}"
+            sys.exit("the tax office did not start; set TAX_OFFICE_URL to one that you run")
+        url = f"http://{LOOPBACK}:{port}"
+        address.write_text(url, encoding="ascii")
+        yield url
+
+
+def _find(address: Path) -> str | None:
+    """Return the URL of a tax office that runs already, if there is one."""
+    if not address.exists():
+        return None
+    url = address.read_text(encoding="ascii")
+    try:
+        httpx2.get(url, timeout=1)
+    except httpx2.TransportError:
+        return None
+    return url
 
 
 @contextlib.contextmanager
-def _process(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run Python beside this process, out of the reach of Ctrl-C, and end it in the regular way."""
-    stdout = subprocess.PIPE if "tests.support.tax_office" in arguments else None
+def _python(*arguments: str, stdout: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """Run Python beside this process, out of reach of Ctrl-C, and stop it in the regular way."""
     command = [sys.executable, *arguments]
     with subprocess.Popen(command, cwd=ROOT, stdout=stdout, start_new_session=True) as process:
         try:

@@ -108,10 +108,10 @@ class Settings(BaseSettings):
     receipts_folder: Path = ROOT / "receipts"
     tax_office_url: pydantic.HttpUrl = pydantic.HttpUrl("http://127.0.0.1:8001")
     tax_office_timeout: Seconds = 5
-    emission_timeout: Seconds = (
-        30  # of one that takes longer it is assumed that its process has died
-    )
-    max_attempts: PositiveInt = 10
+    emission_timeout: Seconds = 30  # after which another worker may take the order over
+    retry_delay: Seconds = 1  # doubles with each attempt, up to ten minutes
+    max_attempts: PositiveInt = 20
+    max_retry_hours: pydantic.PositiveFloat = 24
     worker_concurrency: PositiveInt = 10
     # copier: endif
     # copier: if "prometheus" in observability

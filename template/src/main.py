@@ -27,9 +27,6 @@ from src.api.orders import router as orders_router
 from src.clients.decisions import DecisionRepository
 from src.clients.redis import BaseRedisClient
 # copier: endif
-# copier: if example == "orders"
-from src.clients.orders import OrderRepository
-# copier: endif
 from src.config import APP_METADATA, SERVICE_NAME, ROOT, Settings, load_settings
 # copier: if "postgres" in stores
 from src.connectors.postgres import PostgresConnector
@@ -55,10 +52,12 @@ from src.airtight.tracing import telemetry_to
 from src.services.decisions import DecisionService
 # copier: endif
 # copier: if example == "orders"
-from src.services.orders import order_facade
+from src.airtight.outgoing import observe_calls
+from src.clients.http import UpstreamClient
+from src.services.orders import build_order_facade, build_order_repository
 # copier: endif
 from src.services.readiness import Readiness
-from src.airtight.logging.handler import configure_logging
+from src.airtight.logging import configure_logging
 
 
 # copier: if false
@@ -104,8 +103,14 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         )
         # copier: endif
         # copier: if example == "orders"
-        orders = OrderRepository(state.postgres, settings.emission_timeout)
-        state.orders = await stack.enter_async_context(order_facade(settings, orders))
+        orders = build_order_repository(settings, state.postgres)
+        tax_office = UpstreamClient(
+            str(settings.tax_office_url),
+            timeout=settings.tax_office_timeout,
+            observe=observe_calls(settings.request_id_header),
+        )
+        await stack.enter_async_context(tax_office)
+        state.orders = build_order_facade(settings, orders, tax_office)
         # copier: endif
         gc.collect()
         gc.freeze()  # what lives as long as the service is not looked through again at each collection

@@ -1,4 +1,8 @@
-"""The worker: announces orders in a Redis stream, hears of them there, emits receipts; `python -m src.worker`."""
+"""The worker: announces orders in a Redis stream, reads them there, emits their receipts.
+
+`python -m src.worker` runs one until SIGTERM; `python -m src.worker replay` has all orders that
+were given up announced again.
+"""
 
 # copier: if false
 # fmt: off
@@ -7,21 +11,18 @@
 import asyncio
 import logging
 import signal
-import socket
 import sys
 from contextlib import AsyncExitStack, suppress
+from datetime import timedelta
 # copier: if "prometheus" in observability
-from time import time
+from math import nan
 # copier: endif
-from typing import Any
 from uuid import UUID
 
-from src.clients.orders import OrderRepository
-from src.config import SERVICE_NAME, Settings, load_settings
-from src.connectors.postgres import PostgresConnector
-from src.connectors.redis import RedisConnector
 from src.airtight.lifespan import report_lifespan_errors
+from src.airtight.logging import configure_logging, report_exception
 from src.airtight.messages import process_message
+from src.airtight.outgoing import observe_calls
 # copier: if "sentry" in observability
 from src.airtight.sentry import delivery
 # copier: endif
@@ -31,139 +32,256 @@ from src.airtight.worker_metrics import expose
 # copier: if "opentelemetry" in observability
 from src.airtight.worker_tracing import export_to
 # copier: endif
-from src.services.orders import OrderFacade, order_facade
-from src.utils.errors import APIError, OrderError, OrderNotFoundError, StoreRefusedError
-from src.airtight.logging.handler import configure_logging, report_exception
+from src.clients.http import UpstreamClient
+from src.clients.order_stream import OrderStream, StreamMessage
+from src.clients.orders import OrderRepository, RetryLimits
+from src.config import SERVICE_NAME, Settings, load_settings
+from src.connectors.postgres import PostgresConnector
+from src.connectors.redis import RedisConnector
+from src.services.orders import OrderFacade, build_order_facade, build_order_repository
+from src.utils.errors import APIError, OrderError, OrderNotFoundError, UnavailableError
 
 # copier: if false
 # isort: on
 # fmt: on
 # copier: endif
 logger = logging.getLogger(__name__)
-Fields = dict[bytes, bytes]
+PAUSE = 0.5  # seconds, after a failure
+MAX_ANNOUNCED = 100  # orders in one transaction
+MAX_KEPT = 1_000  # characters of a message that is given up
 
 
 class Worker:
-    """One of those that share a stream; whatever Redis forgets, PostgreSQL has announced again."""
+    """One of those that share a stream.
+
+    Only PostgreSQL says what is to be done: whatever Redis or a worker loses is announced again.
+
+    Args:
+        orders: the orders.
+        stream: where they are announced.
+        facade: what emits their receipts.
+        concurrency: how many orders to emit at a time.
+        limits: beyond which an order is given up.
+    """
 
     def __init__(
         self,
-        settings: Settings,
         orders: OrderRepository,
+        stream: OrderStream,
         facade: OrderFacade,
-        redis: RedisConnector,
+        *,
+        concurrency: int,
+        limits: RetryLimits,
     ) -> None:
-        self._settings, self._orders, self._facade, self._redis = settings, orders, facade, redis
-        self._stream = f"{settings.redis_prefix}orders"
-        self._dead, self._group = f"{self._stream}:dead", (self._stream, "workers")
+        self._orders = orders
+        self._stream = stream
+        self._facade = facade
+        self._concurrency = concurrency
+        self._limits = limits
+        self._ready = False
+        self._outage: type[APIError] | None = None
         self.stopping = False
 
     async def run(self) -> None:
-        """Take turns until `stopping`; that a store is away is told once."""
-        trouble: object = "not begun"
+        """Take turns until `stopping`; an outage of a store is logged when it starts."""
         while not self.stopping:
             try:
-                if trouble:  # Redis may have come back empty
-                    with suppress(StoreRefusedError):  # there is a group
-                        await self._redis.call("XGROUP", "CREATE", *self._group, "0", "MKSTREAM")
-                await self._turn()
-                if trouble:
-                    logger.info("worker is ready")
-                trouble = None
+                await self._take_turn()
             except APIError as exc:
-                if trouble is not type(exc):
+                if self._outage is not type(exc):
                     report_exception(exc)
-                trouble = type(exc)
-                await asyncio.sleep(0.5)
+                self._outage = type(exc)
+                self._ready = False
+                await asyncio.sleep(PAUSE)
 
-    async def replay(self) -> int:
-        """Put the dead letters back into the stream, and return how many there were."""
-        count: int = await self._redis.call("XLEN", self._dead)
-        for _ in range(count):
-            for entry, fields in await self._redis.call("XRANGE", self._dead, "-", "+", "COUNT", 1):
-                await self._add(self._stream, fields)
-                await self._redis.call("XDEL", self._dead, entry)
-        return count
+    async def _take_turn(self) -> None:
+        if not self._ready:
+            await self._stream.create()  # Redis may have come back empty
+        await self._announce()
+        await self._stream.drop_leftovers(self._concurrency)
+        messages = await self._stream.read(self._concurrency)
+        work = [self._handle(message) for message in messages]
+        results = await asyncio.gather(*work, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        if not self._ready:
+            logger.info("worker is ready")
+        self._ready = True
+        self._outage = None
+
+    async def _announce(self) -> None:
+        count = min(await self._stream.room(), MAX_ANNOUNCED)
+        async with self._orders.due(count, self._limits) as announcements:
+            for fields in announcements:
+                await self._stream.add(fields)
+
+    async def _handle(self, message: StreamMessage) -> None:
+        emission = Emission(message, self._orders, self._facade, self._limits)
+        result = await process_message(
+            message.fields,
+            emission.emit,
+            emission.may_retry,
+            stream=self._stream.name,
+            message_id=message.id,
+            attempt=emission.attempt,
+        )
+        if result.outcome == "dead":
+            kept = ascii(message.fields)[:MAX_KEPT]
+            await self._orders.add_dead_letter(emission.order_id, kept, str(result.error))
+        await self._stream.drop(message.id)
 
     # copier: if "prometheus" in observability
     async def backlog(self) -> tuple[float, float]:
-        """Return the age of the oldest message in the stream, in seconds, and the number of dead letters."""
-        oldest = [
-            entry
-            for entry, _ in await self._redis.call("XRANGE", self._stream, "-", "+", "COUNT", 1)
-        ]
-        lag = time() - int(oldest[0].split(b"-")[0]) / 1000 if oldest else 0
-        return max(lag, 0), await self._redis.call("XLEN", self._dead)
+        """Return the age of the oldest message, in seconds, and the number of dead letters.
+
+        What a store cannot say is NaN, so that its outage does not look like an end of trouble.
+        """
+        lag = nan
+        dead_letters = nan
+        with suppress(APIError):
+            lag = await self._stream.lag()
+        with suppress(APIError):
+            dead_letters = await self._orders.count_dead_letters()
+        return lag, dead_letters
 
     # copier: endif
-    async def _turn(self) -> None:
-        async with self._orders.due() as rows:  # while the database is away no message is touched
-            for row in rows:
-                await self._add(self._stream, row)
-        name, count = socket.gethostname(), ("COUNT", self._settings.worker_concurrency)
-        idle, wait = (
-            int(self._settings.emission_timeout * 2000),
-            int(self._settings.redis_timeout * 500),
-        )
-        _, messages, *_ = await self._redis.call(
-            "XAUTOCLAIM", *self._group, name, idle, "0-0", *count
-        )
-        if not messages:
-            command = (
-                "GROUP",
-                "workers",
-                name,
-                *count,
-                "BLOCK",
-                wait,
-                "STREAMS",
-                self._stream,
-                ">",
-            )
-            messages = [
-                message
-                for _, found in await self._redis.call("XREADGROUP", *command)
-                for message in found
-            ]
-        work = (self._deal_with(entry, fields) for entry, fields in messages)
-        for failure in filter(None, await asyncio.gather(*work, return_exceptions=True)):
-            raise failure
-
-    async def _deal_with(self, entry: bytes, fields: Fields) -> None:
-        given = fields.get(b"attempt", b"")[:9]
-        attempt = int(given) if given.isdigit() else 1
-        facts = {"stream": self._stream, "message_id": entry.decode(), "attempt": attempt}
-        left = self._settings.max_attempts - attempt
-        handle = self._emit if left >= 0 else self._refuse
-        if await process_message(handle, fields, left <= 0, **facts) == "dead":
-            with suppress(OrderNotFoundError):
-                await self._orders.give_up(order_in(fields))
-            await self._add(self._dead, fields | {b"attempt": b"1"})
-        await self._redis.call("XACK", *self._group, entry)
-        await self._redis.call("XDEL", self._stream, entry)
-
-    async def _emit(self, fields: Fields) -> str:
-        return await self._facade.emit(order_in(fields))
-
-    async def _refuse(self, fields: Fields) -> str:  # what may have killed a worker each time
-        raise OrderError(order_in(fields))
-
-    async def _add(self, stream: str, fields: dict[Any, Any]) -> None:
-        await self._redis.call(
-            "XADD", stream, "*", *(part for pair in fields.items() for part in pair)
-        )
 
 
-def order_in(fields: Fields) -> UUID:
-    """Return the order that a message names; raises OrderNotFoundError."""
+class Emission:
+    """What a message asks for.
+
+    Attributes:
+        order_id: of the order; None if the message names none.
+        attempt: the number of this attempt, from 1.
+    """
+
+    def __init__(
+        self,
+        message: StreamMessage,
+        orders: OrderRepository,
+        facade: OrderFacade,
+        limits: RetryLimits,
+    ) -> None:
+        self.order_id = _parse_order_id(message)
+        self.attempt = _parse_attempt(message)
+        self._exhausted = message.fields.get(b"exhausted") == b"true"
+        self._received_id = message.fields.get(b"order_id")
+        self._orders = orders
+        self._facade = facade
+        self._limits = limits
+
+    async def emit(self) -> str:
+        """Emit the receipt of the order, and return the order's status; raises OrderError."""
+        if self.order_id is None:
+            raise OrderNotFoundError(self._received_id)
+        if self._exhausted:  # its last attempt may have killed the worker
+            raise OrderError(self.order_id)
+        return await self._facade.emit(self.order_id)
+
+    async def may_retry(self) -> bool:
+        """Return whether there will be another attempt."""
+        if self.order_id is None:
+            return False
+        try:
+            return not await self._orders.is_exhausted(self.order_id, self._limits)
+        except UnavailableError:
+            return True  # PostgreSQL remembers the order, and says so when it is back
+
+
+def _parse_order_id(message: StreamMessage) -> UUID | None:
     try:
-        return UUID(fields[b"order_id"].decode())
-    except (KeyError, ValueError) as exc:
-        raise OrderNotFoundError(fields.get(b"order_id")) from exc
+        return UUID(message.fields[b"order_id"].decode())
+    except (KeyError, ValueError):
+        return None
 
 
-async def main(*arguments: str) -> None:
-    """Run a worker until SIGTERM or SIGINT, or `replay` the dead letters."""
+def _parse_attempt(message: StreamMessage) -> int:
+    digits = message.fields.get(b"attempt", b"")
+    if digits.isdigit() and len(digits) < 10:
+        return int(digits)
+    return 1
+
+
+def build_worker(
+    settings: Settings, postgres: PostgresConnector, redis: RedisConnector, http: UpstreamClient
+) -> Worker:
+    """Wire a worker."""
+    orders = build_order_repository(settings, postgres)
+    stream = OrderStream(
+        redis,
+        f"{settings.redis_prefix}orders",
+        idle_timeout=2 * settings.emission_timeout,
+        read_timeout=settings.redis_timeout / 2,
+    )
+    facade = build_order_facade(settings, orders, http)
+    limits = RetryLimits(settings.max_attempts, timedelta(hours=settings.max_retry_hours))
+    return Worker(orders, stream, facade, concurrency=settings.worker_concurrency, limits=limits)
+
+
+async def run(settings: Settings) -> None:
+    """Run a worker until SIGTERM or SIGINT."""
+    async with AsyncExitStack() as stack:
+        # copier: if "sentry" in observability
+        await stack.enter_async_context(delivery(settings.sentry_dsn, settings.environment))
+        # copier: endif
+        await stack.enter_async_context(report_lifespan_errors())
+        postgres = connect_postgres(settings)
+        stack.push_async_callback(postgres.aclose)
+        redis = connect_redis(settings)
+        stack.push_async_callback(redis.aclose)
+        http = await stack.enter_async_context(connect_tax_office(settings))
+        worker = build_worker(settings, postgres, redis, http)
+        # copier: if "prometheus" in observability
+        if settings.worker_metrics_port:
+            stores = {"postgres": postgres, "redis": redis}
+            close = expose(settings.host, settings.worker_metrics_port, stores, worker.backlog)
+            stack.callback(close)
+        # copier: endif
+
+        def stop(*_: object) -> None:
+            worker.stopping = True
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        await worker.run()
+        logger.info("worker stopped")
+
+
+async def replay(settings: Settings) -> None:
+    """Have the orders that were given up announced again."""
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(report_lifespan_errors())
+        postgres = connect_postgres(settings)
+        stack.push_async_callback(postgres.aclose)
+        orders = build_order_repository(settings, postgres)
+        count = await orders.replay_dead_letters()
+        logger.info("dead letters replayed", extra={"count": count})
+
+
+def connect_postgres(settings: Settings) -> PostgresConnector:
+    """Return a connector to PostgreSQL, which connects when it is used."""
+    url = settings.database_url.get_secret_value()
+    return PostgresConnector(url, settings.database_pool_size, settings.database_timeout)
+
+
+def connect_redis(settings: Settings) -> RedisConnector:
+    """Return a connector to Redis, which connects when it is used."""
+    url = settings.redis_url.get_secret_value()
+    return RedisConnector(url, settings.redis_pool_size, settings.redis_timeout)
+
+
+def connect_tax_office(settings: Settings) -> UpstreamClient:
+    """Return a client of the tax office, which connects when it is used."""
+    return UpstreamClient(
+        str(settings.tax_office_url),
+        timeout=settings.tax_office_timeout,
+        observe=observe_calls(settings.request_id_header),
+    )
+
+
+def main(*arguments: str) -> None:
+    """Run a worker, or `replay`."""
     if arguments not in ((), ("replay",)):
         sys.exit("usage: python -m src.worker [replay]")
     settings = load_settings()
@@ -171,36 +289,11 @@ async def main(*arguments: str) -> None:
     # copier: if "opentelemetry" in observability
     export_to(settings.otel_exporter_otlp_endpoint, SERVICE_NAME)
     # copier: endif
-    async with AsyncExitStack() as stack:
-        # copier: if "sentry" in observability
-        await stack.enter_async_context(delivery(settings.sentry_dsn, settings.environment))
-        # copier: endif
-        await stack.enter_async_context(report_lifespan_errors())
-        dsn, url = settings.database_url.get_secret_value(), settings.redis_url.get_secret_value()
-        postgres = PostgresConnector(dsn, settings.database_pool_size, settings.database_timeout)
-        stack.push_async_callback(postgres.aclose)
-        redis = RedisConnector(url, settings.redis_pool_size, settings.redis_timeout)
-        stack.push_async_callback(redis.aclose)
-        orders = OrderRepository(postgres, settings.emission_timeout)
-        worker = Worker(
-            settings, orders, await stack.enter_async_context(order_facade(settings, orders)), redis
-        )
-        if arguments:
-            return logger.info("dead letters replayed", extra={"count": await worker.replay()})
-        # copier: if "prometheus" in observability
-        if port := settings.worker_metrics_port:
-            stack.callback(
-                expose(settings.host, port, {"postgres": postgres, "redis": redis}, worker.backlog)
-            )
-        # copier: endif
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: setattr(worker, "stopping", True))
-        await worker.run()
-        return logger.info("worker stopped")
+    try:
+        asyncio.run(replay(settings) if arguments else run(settings))
+    except Exception:  # noqa: BLE001 - it is logged already
+        sys.exit(1)
 
 
 if __name__ == "__main__":
-    try:
-        asyncio.run(main(*sys.argv[1:]))
-    except Exception:  # noqa: BLE001 - the guard has told it
-        sys.exit(1)
+    main(*sys.argv[1:])

@@ -1,4 +1,4 @@
-"""Make the tables of orders and of their receipts."""
+"""Make the tables of orders, of their receipts, and of what workers have given up."""
 
 from alembic import op
 
@@ -7,7 +7,8 @@ down_revision = None
 
 
 # copier: if false
-revision, down_revision = "0002", "0001"
+revision = "0002"
+down_revision = "0001"
 
 
 # copier: endif
@@ -19,13 +20,15 @@ def upgrade() -> None:
             id uuid PRIMARY KEY,
             created_at timestamptz NOT NULL DEFAULT now(),
             changed_at timestamptz NOT NULL DEFAULT now(),
-            due_at timestamptz DEFAULT now(),
-            attempts integer NOT NULL DEFAULT 0,
             status text NOT NULL DEFAULT 'new' CHECK (status IN ('new', 'emitting', 'emitted')),
             items jsonb NOT NULL,
             idempotency_key text UNIQUE,
             correlation_id text,
-            traceparent text -- of the request, by W3C Trace Context
+            traceparent text, -- of the request, by W3C Trace Context
+            due_at timestamptz DEFAULT now(), -- NULL: emitted, or given up
+            first_attempt_at timestamptz,
+            attempts integer NOT NULL DEFAULT 0,
+            postponements integer NOT NULL DEFAULT 0
         )
         """
     )
@@ -40,8 +43,19 @@ def upgrade() -> None:
         )
         """
     )
+    op.execute(
+        """
+        CREATE TABLE dead_letters (
+            id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            given_up_at timestamptz NOT NULL DEFAULT now(),
+            order_id uuid UNIQUE, -- NULL: the message names none
+            message text NOT NULL,
+            error text NOT NULL
+        )
+        """
+    )
 
 
 def downgrade() -> None:
     """Go back to the version before."""
-    op.execute("DROP TABLE receipts, orders")
+    op.execute("DROP TABLE dead_letters, receipts, orders")

@@ -1,39 +1,44 @@
 """Orders in, receipts out."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Response
 
+from src.api.dependencies import Orders, RequestOrigin
 from src.models.order import NewOrder, Order
-from src.services.orders import OrderFacade
 
 router = APIRouter(prefix="/orders", tags=["orders"])
-Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200, pattern="^[!-~]+$")]
+IdempotencyKey = Annotated[
+    str | None, Header(alias="Idempotency-Key", max_length=200, pattern="^[!-~]+$")
+]
+IN_PROGRESS: dict[int | str, dict[str, Any]] = {202: {"description": "It is being emitted."}}
 
 
 @router.post("", status_code=201)
 async def create_order(
-    new: NewOrder, request: Request, response: Response, key: Key = None
+    new: NewOrder,
+    response: Response,
+    orders: Orders,
+    origin: RequestOrigin,
+    idempotency_key: IdempotencyKey = None,
 ) -> Order:
-    """Keep an order, once for each idempotency key; a worker emits its receipt."""
-    facade: OrderFacade = request.app.state.orders
-    order = await facade.place(new, key)
+    """Store an order, one for each idempotency key; a worker emits its receipt."""
+    order = await orders.place(new, idempotency_key, origin)
     response.headers["Location"] = f"{router.prefix}/{order.id}"
     return order
 
 
 @router.get("/{order_id}")
-async def get_order(order_id: UUID, request: Request) -> Order:
+async def get_order(order_id: UUID, orders: Orders) -> Order:
     """Return an order with its status."""
-    facade: OrderFacade = request.app.state.orders
-    return await facade.get(order_id)
+    return await orders.get(order_id)
 
 
-@router.post("/{order_id}/receipt", responses={202: {"description": "It is being emitted."}})
-async def emit_receipt(order_id: UUID, request: Request, response: Response) -> dict[str, str]:
-    """Emit the receipt of an order, unless that was done."""
-    facade: OrderFacade = request.app.state.orders
-    status = await facade.emit(order_id)
-    response.status_code = 202 if status == "emitting" else 200
+@router.post("/{order_id}/receipt", responses=IN_PROGRESS)
+async def emit_receipt(order_id: UUID, orders: Orders, response: Response) -> dict[str, str]:
+    """Emit the receipt of an order, unless that is done."""
+    status = await orders.emit(order_id)
+    if status == "emitting":
+        response.status_code = 202
     return {"order_id": str(order_id), "order_status": status}

@@ -1,49 +1,136 @@
-"""Calls to other services."""
+"""Calls to other services: bounded in time and in size, and their failures translated once."""
 
-# copier: if false
-# fmt: off
-# isort: off
-# copier: endif
-# copier: if "opentelemetry" in observability
-from typing import Any
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
 
-# copier: endif
 import httpx2
+from pydantic import BaseModel, ValidationError
 
-# copier: if "opentelemetry" in observability
-from src.airtight.tracing import client_span
-# copier: endif
-from src.airtight.context import current_context
+from src.utils.errors import (
+    UpstreamResponseError,
+    UpstreamTimeoutError,
+    UpstreamUnreachableError,
+)
+
+UNREACHABLE = (
+    httpx2.ConnectTimeout,
+    httpx2.NetworkError,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,
+)
+BAD_RESPONSE = (
+    httpx2.DecodingError,
+    httpx2.RemoteProtocolError,
+    httpx2.TooManyRedirects,
+)
+MAX_RESPONSE_SIZE = 1_000_000  # bytes
+Model = TypeVar("Model", bound=BaseModel)
+Observer = Callable[[httpx2.Request], AbstractContextManager[None]]
 
 
-# copier: if false
-# isort: on
-# fmt: on
-# copier: endif
-# copier: if "opentelemetry" in observability
-class TracedClient(httpx2.AsyncClient):
-    """Sends each request in a span of its own, and passes the trace on."""
-
-    async def send(self, request: httpx2.Request, *args: Any, **options: Any) -> httpx2.Response:
-        """Send a request."""
-        facts = {"http.request.method": request.method, "server.address": request.url.host}
-        with client_span("HTTP", request.method, request.headers, **facts):
-            return await super().send(request, *args, **options)
+def unobserved(_: httpx2.Request) -> AbstractContextManager[None]:
+    """Observe nothing."""
+    return nullcontext()
 
 
-# copier: endif
-def http_client(base_url: str, id_header: str, timeout: float = 5.0) -> httpx2.AsyncClient:
-    """Return a client that passes the correlation id on; `timeout`, in seconds, bounds each of its waits."""
+class UpstreamClient(httpx2.AsyncClient):
+    """Calls one other service; whatever goes wrong with a call is an `UpstreamError`.
 
-    async def pass_id_on(request: httpx2.Request) -> None:
-        if (context := current_context.get()) and context.correlation_id:
-            request.headers[id_header] = context.correlation_id
+    Args:
+        base_url: of the service.
+        timeout: bounds a whole call, to the last byte of its response, in seconds.
+        max_response_size: bounds the body of a response, in bytes.
+        observe: is entered around each call, and may add headers to its request.
+        options: what else `httpx2.AsyncClient` takes.
+    """
 
-    # copier: if "opentelemetry" not in observability
-    client = httpx2.AsyncClient(base_url=base_url, timeout=timeout)
-    # copier: endif
-    # copier: if "opentelemetry" in observability
-    client = TracedClient(base_url=base_url, timeout=timeout)
-    # copier: endif
-    client.event_hooks = {"request": [pass_id_on]}
-    return client
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        timeout: float = 5.0,
+        max_response_size: int = MAX_RESPONSE_SIZE,
+        observe: Observer = unobserved,
+        **options: Any,
+    ) -> None:
+        super().__init__(base_url=base_url, timeout=timeout, **options)
+        # A compressed response could become a thousand times as large in memory.
+        self.headers["Accept-Encoding"] = "identity"
+        self._deadline = timeout
+        self._max_response_size = max_response_size
+        self._observe = observe
+
+    async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        """Send a request; all other methods end here.
+
+        Raises:
+            UpstreamUnreachableError: there is no connection to the service, or it was lost.
+            UpstreamTimeoutError: the call takes longer than `timeout`.
+            UpstreamResponseError: what came back is no HTTP, or too large.
+        """
+        host = request.url.host
+        try:
+            with self._observe(request):
+                async with asyncio.timeout(self._deadline):
+                    return await self._send(request, **options)
+        except UNREACHABLE as exc:
+            raise UpstreamUnreachableError(host, type(exc).__name__) from exc
+        except (TimeoutError, httpx2.TimeoutException) as exc:
+            raise UpstreamTimeoutError(host, f"longer than {self._deadline:g} s") from exc
+        except BAD_RESPONSE as exc:
+            raise UpstreamResponseError(host, type(exc).__name__) from exc
+
+    async def _send(
+        self, request: httpx2.Request, *, stream: bool = False, **options: Any
+    ) -> httpx2.Response:
+        response = await super().send(request, stream=True, **options)
+        host = request.url.host
+        response.stream = BoundedBody(response.stream, host, self._max_response_size)
+        try:
+            if response.headers.get("Content-Encoding", "identity") != "identity":
+                raise UpstreamResponseError(host, "an encoding that was not accepted")
+            if not stream:
+                await response.aread()
+        except BaseException:
+            await response.aclose()
+            raise
+        return response
+
+
+class BoundedBody(httpx2.AsyncByteStream):
+    """The body of a response, up to a limit in bytes."""
+
+    def __init__(self, stream: Any, host: str, limit: int) -> None:
+        self._stream = stream
+        self._host = host
+        self._limit = limit
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the body in chunks; raises UpstreamResponseError."""
+        size = 0
+        async for chunk in self._stream:
+            size += len(chunk)
+            if size > self._limit:
+                raise UpstreamResponseError(self._host, f"larger than {self._limit} bytes")
+            yield chunk
+
+    async def aclose(self) -> None:
+        """Close the response."""
+        await self._stream.aclose()
+
+
+def parse_response(response: httpx2.Response, model: type[Model]) -> Model:
+    """Return what a service has sent, validated by a model.
+
+    Raises:
+        UpstreamResponseError: the status is no success, or the body does not fit the model.
+    """
+    reason = f"status {response.status_code}"
+    if not response.is_success:
+        raise UpstreamResponseError(response.url.host, reason)
+    try:
+        return model.model_validate_json(response.content)
+    except ValidationError as exc:
+        raise UpstreamResponseError(response.url.host, f"{reason}, invalid body") from exc

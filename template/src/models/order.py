@@ -1,5 +1,6 @@
 """Orders, and the receipts that follow."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal
@@ -25,7 +26,7 @@ class NewOrder(BaseModel, extra="forbid"):
 
 
 class Order(NewOrder, extra="ignore"):
-    """An order that was kept."""
+    """An order that is stored."""
 
     id: UUID
     created_at: datetime
@@ -38,3 +39,29 @@ class Receipt(BaseModel):
     order_id: UUID
     total: Decimal
     text: str
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The request that an order comes from, which its emission belongs to as well.
+
+    Attributes:
+        correlation_id: of the request.
+        traceparent: of the request, by W3C Trace Context, where it is traced.
+    """
+
+    correlation_id: str | None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True)
+class EmissionLock:
+    """The right to emit the receipt of an order, for a limited time.
+
+    Attributes:
+        order_id: of the order.
+        since: tells this lock from that of whoever takes the order over.
+    """
+
+    order_id: UUID
+    since: datetime

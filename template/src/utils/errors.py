@@ -1,4 +1,4 @@
-"""Every error this service raises on purpose; whatever else goes wrong is unexpected: 500 and CRITICAL."""
+"""Every error that this service raises on purpose; any other is a bug: 500 and CRITICAL."""
 
 import copyreg
 import dataclasses
@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 
 class APIError(Exception):
@@ -49,6 +49,30 @@ class UnavailableError(APIError):
 
     status_code = 503
     headers = MappingProxyType({"Retry-After": "5"})
+
+
+@dataclasses.dataclass(eq=False)
+class UpstreamError(APIError):
+    """A call to another service failed."""
+
+    host: str
+    reason: str
+
+
+class UpstreamResponseError(UpstreamError):
+    """Another service has sent a response that cannot be used."""
+
+    status_code = 502
+
+
+class UpstreamUnreachableError(UpstreamError, UnavailableError):
+    """Another service cannot be reached."""
+
+
+class UpstreamTimeoutError(UpstreamError):
+    """Another service takes too long to respond."""
+
+    status_code = 504
 
 
 # copier: if "postgres" in stores
@@ -120,25 +144,33 @@ class OrderError(APIError):
 class OrderNotFoundError(OrderError):
     """There is no such order."""
 
-    status_code, detail = 404, "There is no order with this id."
+    status_code = 404
+    detail = "There is no order with this id."
 
 
 class OrderConflictError(OrderError):
     """The idempotency key belongs to a different order."""
 
-    status_code, detail = 409, "This idempotency key was used for a different order."
+    status_code = 409
+    detail = "This idempotency key was used for a different order."
 
 
 class OrderAlreadyInProgressError(OrderError):
     """The receipt of this order is being emitted."""
 
-    status_code, order_status = 202, "emitting"
+    status_code = 202
+    order_status: Literal["emitting"] = "emitting"
 
 
 class OrderAlreadyEmittedError(OrderError):
     """The receipt of this order has been emitted."""
 
-    status_code, order_status = 200, "emitted"
+    status_code = 200
+    order_status: Literal["emitted"] = "emitted"
+
+
+class OrderEmissionTimeoutError(OrderError, UnavailableError):
+    """The emission of the receipt takes too long."""
 
 
 class ReceiptGenerationFailedError(OrderError, UnavailableError):
@@ -150,6 +182,10 @@ class ReceiptEmissionFailedError(OrderError, UnavailableError):
     """The tax office did not register the receipt, but it may yet."""
 
     reason: str
+
+
+class TaxOfficeUnavailableError(ReceiptEmissionFailedError):
+    """The tax office was not reached, which does not count as an attempt."""
 
 
 class ReceiptEmissionRefusedError(ReceiptEmissionFailedError):

@@ -14,7 +14,8 @@ from pydantic import BaseModel, Field, field_validator
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from src.clients.http import http_client
+from src.airtight.outgoing import observe_calls
+from src.clients.http import UpstreamClient
 from src.main import create_app
 from src.utils.errors import APIError, UnavailableError
 
@@ -433,7 +434,7 @@ async def ids(tasks: BackgroundTasks, wait: float = 0) -> None:
 
 @app.get("/relay")
 async def relay(to: str) -> int:
-    async with http_client(to, "X-Request-ID") as client:
+    async with UpstreamClient(to, observe=observe_calls("X-Request-ID")) as client:
         return (await client.get("/nowhere")).status_code
 
 

@@ -1,9 +1,9 @@
-"""Workers that are killed at a given step: `python -m tests.support.mortal`.
+"""Workers that are killed at a chosen step: `python -m tests.support.mortal`.
 
-Each line of stdin names a function of ours and a number: how many lines of ours after its beginning to die.
+Each line of stdin names a function of ours and a number: how many lines of ours after the function
+is entered the worker is killed.
 """
 
-import asyncio
 import os
 import signal
 import sys
@@ -17,42 +17,49 @@ from src import worker
 SOURCE = str(Path(worker.__file__).parent)
 ON_THE_WAY = (
     "worker.py",
-    "guard.py",
+    "messages.py",
     "services/orders.py",
     "clients/orders.py",
+    "order_stream.py",
     "printer.py",
     "tax_office.py",
 )
 
 
-def die_in(function: str, step: int) -> None:
-    """Have this process killed so many lines of ours after a function has begun."""
-    left = -1
+class Killer:
+    """Kills this process so many lines of ours after a function is entered."""
 
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal left
-        name = frame.f_code.co_filename
-        if not (
-            name.startswith(SOURCE) and name.endswith(ON_THE_WAY)
-        ) or frame.f_code.co_name.startswith("<"):
+    def __init__(self, function: str, step: int) -> None:
+        self._function = function
+        self._step = step
+        self._left = -1  # not entered yet
+
+    def follow_lines(self) -> None:
+        """Follow every line of this process."""
+        threading.settrace(self.trace)
+        sys.settrace(self.trace)
+
+    def trace(self, frame: FrameType, event: str, _: Any) -> Any:
+        """Count a line; what `sys.settrace` takes."""
+        code = frame.f_code
+        is_ours = code.co_filename.startswith(SOURCE) and code.co_filename.endswith(ON_THE_WAY)
+        if not is_ours or code.co_name.startswith("<"):
             return None
-        if left < 0 and frame.f_code.co_name == function:
-            left = step
-        if event == "line" and left >= 0:
-            if not left:
+        if self._left < 0 and code.co_name == self._function:
+            self._left = self._step
+        if event == "line" and self._left >= 0:
+            if self._left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
-            left -= 1
-        return trace
-
-    threading.settrace(trace)
-    sys.settrace(trace)
+            self._left -= 1
+        return self.trace
 
 
 if __name__ == "__main__":
     for line in sys.stdin:
+        function, step = line.split()
         pid = os.fork()
         if not pid:
-            die_in(line.split()[0], int(line.split()[1]))
-            asyncio.run(worker.main())
+            Killer(function, int(step)).follow_lines()
+            worker.main()
         _, status = os.waitpid(pid, 0)
         os.write(2, f"{os.WTERMSIG(status)}\n".encode())

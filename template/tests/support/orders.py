@@ -20,7 +20,7 @@ from dev.ports import free_port
 from dev.tasks import ORDER
 from src.clients.orders import OrderRepository
 from src.connectors.postgres import PostgresConnector
-from src.models.order import NewOrder
+from src.models.order import NewOrder, Origin
 from tests.support.service import ROOT, Record, Service, launch, running
 
 
@@ -43,14 +43,14 @@ class Office:
         return self
 
     def kill(self) -> None:
-        """Kill it; what it has registered is kept."""
+        """Kill it; what it has registered is not lost."""
         self.process.kill()
         self.process.wait()
         assert self.process.stdout is not None
         self.process.stdout.close()
 
     def mode(self, mode: str) -> None:
-        """Have it answer like this from now on."""
+        """Have it behave like this from now on."""
         httpx2.put(f"{self.url}/mode", content=mode).raise_for_status()
 
     def registered(self) -> list[str]:
@@ -62,21 +62,22 @@ class Shop:
     """Where orders are placed and handled.
 
     Args:
-        folder: where receipts are printed, and where the tax office keeps its book.
+        folder: where receipts are printed, and where the book of the tax office is.
         settings: of the service and its workers, in which emissions take a second at the most.
     """
 
     def __init__(self, folder: Path, **settings: str) -> None:
-        self.office, self.receipts = Office(folder / "book"), folder / "receipts"
+        self.office = Office(folder / "book")
+        self.receipts = folder / "receipts"
         self.env = {
             "DATABASE_URL": os.environ["DATABASE_URL"],
             "REDIS_URL": os.environ["REDIS_URL"],
-        }
-        self.env |= {"REDIS_PREFIX": f"{os.environ['REDIS_PREFIX']}{secrets.token_hex(4)}:"}
-        self.env |= {"TAX_OFFICE_URL": self.office.url, "RECEIPTS_FOLDER": str(self.receipts)}
-        self.env |= {
+            "REDIS_PREFIX": f"{os.environ['REDIS_PREFIX']}{secrets.token_hex(4)}:",
+            "TAX_OFFICE_URL": self.office.url,
+            "RECEIPTS_FOLDER": str(self.receipts),
             "EMISSION_TIMEOUT": "1",
             "TAX_OFFICE_TIMEOUT": "0.4",
+            "RETRY_DELAY": "0.1",
             "MAX_ATTEMPTS": "3",
         } | settings
         self.stream = f"{self.env['REDIS_PREFIX']}orders"
@@ -86,7 +87,7 @@ class Shop:
         """Stop all that runs, and forget all orders."""
         self._processes.close()
         self.office.kill()
-        self.query("TRUNCATE orders CASCADE")
+        self.query("TRUNCATE dead_letters, orders CASCADE")
 
     def service(self) -> Service:
         """Run the service."""
@@ -101,21 +102,22 @@ class Shop:
         return worker
 
     def place(self, *correlation_ids: str) -> list[str]:
-        """Keep orders, as the service does for requests of these ids."""
+        """Store orders, as the service does for requests of these ids."""
 
         async def add() -> list[str]:
             url = PostgresDsn(self.env["DATABASE_URL"])
             async with contextlib.aclosing(PostgresConnector(url, 10, 5)) as connector:
-                orders, new = OrderRepository(connector, 1), NewOrder.model_validate(ORDER)
+                orders = OrderRepository(connector, lock_timeout=1, retry_delay=1)
+                new = NewOrder.model_validate(ORDER)
                 placed = await asyncio.gather(
-                    *(orders.add(new, None, one) for one in correlation_ids)
+                    *(orders.add(new, None, Origin(one)) for one in correlation_ids)
                 )
             return [str(order.id) for order in placed]
 
         return asyncio.run(add())
 
     def query(self, statement: str, *values: Any) -> list[asyncpg.Record]:
-        """Ask the database."""
+        """Return the rows of a statement."""
 
         async def fetch() -> list[asyncpg.Record]:
             connection = await asyncpg.connect(self.env["DATABASE_URL"])
@@ -127,7 +129,7 @@ class Shop:
         return asyncio.run(fetch())
 
     def redis(self, *command: Any) -> Any:
-        """Ask Redis."""
+        """Return what Redis makes of a command."""
         with redis.Redis.from_url(self.env["REDIS_URL"]) as client:
             return client.execute_command(*command)
 
@@ -136,20 +138,35 @@ class Shop:
         found: int = self.query("SELECT count(*) FROM orders WHERE status = $1", status)[0]["count"]
         return found
 
+    def dead_letters(self) -> int:
+        """Return how many messages were given up."""
+        found: int = self.query("SELECT count(*) FROM dead_letters")[0]["count"]
+        return found
+
+    def replay(self, count: int) -> None:
+        """Have the dead letters replayed, and check how many there were."""
+        replaying = self.worker("replay")
+        assert replaying.wait_for_exit() == 0
+        records = [r for r in replaying.records() if r["message"] == "dead letters replayed"]
+        assert [r["count"] for r in records] == [count]
+
     def assert_settled(self, *orders: str) -> None:
-        """Each of these orders has one receipt that is printed, kept and registered, and nothing is left to do."""
-        emitted = "SELECT id::text, text FROM orders JOIN receipts ON order_id = id WHERE status = 'emitted'"
-        kept = {
-            row["id"]: row["text"]
-            for row in self.query(f"{emitted} AND due_at IS NULL")
-            if row["id"] in orders
-        }
-        assert set(kept) == set(orders)
+        """Check that each of these orders has one receipt, and that nothing is left to do.
+
+        A receipt is printed, stored and registered.
+        """
+        rows = self.query(
+            "SELECT id::text, text FROM orders JOIN receipts ON order_id = id"
+            " WHERE status = 'emitted' AND due_at IS NULL"
+        )
+        stored = {row["id"]: row["text"] for row in rows if row["id"] in orders}
+        assert set(stored) == set(orders)
         printed = {
             file.stem: file.read_text(encoding="utf-8") for file in self.receipts.glob("*.txt")
         }
-        assert {order: printed[order] for order in orders} == kept
-        assert sorted(order for order in self.office.registered() if order in kept) == sorted(kept)
+        assert {order: printed[order] for order in orders} == stored
+        registered = [order for order in self.office.registered() if order in stored]
+        assert sorted(registered) == sorted(stored)
 
 
 @contextlib.contextmanager
@@ -168,6 +185,11 @@ def lines(
     """Return the lines of messages that have these fields."""
     wanted = fields | ({"correlation_id": correlation_id} if correlation_id else {})
     return [r for r in records if r["message"] == "message" and wanted.items() <= r.items()]
+
+
+def ready(records: list[Record]) -> list[Record]:
+    """Return the records that say that a worker has all it needs."""
+    return [r for r in records if r["message"] == "worker is ready"]
 
 
 def without_coverage() -> dict[str, str]:

@@ -1,0 +1,40 @@
+"""What a call to another service carries of the request that it is made for."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from .context import get_correlation_id
+
+# copier: if "opentelemetry" in observability
+from .tracing import client_span
+
+# copier: endif
+
+
+def observe_calls(id_header: str) -> Callable[[Any], AbstractContextManager[None]]:
+    """Return what a client enters around each call, with its request.
+
+    Args:
+        id_header: the header in which the correlation id is passed on.
+    """
+
+    @contextmanager
+    def observe(request: Any) -> Iterator[None]:
+        correlation_id = get_correlation_id()
+        if correlation_id:
+            request.headers[id_header] = correlation_id
+        # copier: if "opentelemetry" in observability
+        attributes = {
+            "http.request.method": request.method,
+            "server.address": request.url.host,
+        }
+        with client_span("HTTP", request.method, request.headers, **attributes):
+            yield
+        return
+        # copier: endif
+        # copier: if "opentelemetry" not in observability
+        yield
+        # copier: endif
+
+    return observe
