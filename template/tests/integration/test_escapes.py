@@ -70,19 +70,24 @@ CASES = [
 ]
 
 
-def assert_body(response: httpx2.Response, status: int, detail: str | None) -> None:
+def assert_body(response: httpx2.Response, case: Case) -> None:
     """The body of an error is the documented one, with the id that the header has."""
     # copier: if error_format == "message"
-    expected: object = {"message": detail or "Internal server error"}
+    expected: object = {"message": case.detail or "Internal server error"}
     media_type = "application/json"
     # copier: endif
     # copier: if error_format == "problem"
-    expected = {"type": "about:blank", "title": response.json()["title"], "status": status}
-    expected = expected | ({"detail": detail} if detail else {})
-    expected = expected | {"correlation_id": response.headers["x-request-id"]}
+    types = {"TeapotError": "/errors/teapot"}
+    problem = {
+        "type": types.get(case.error or "", "about:blank"),
+        "title": response.json()["title"],
+        "status": case.status,
+        "correlation_id": response.headers["x-request-id"],
+    }
+    expected = problem | ({"detail": case.detail} if case.detail else {})
     media_type = "application/problem+json"
     # copier: endif
-    assert response.status_code == status
+    assert response.status_code == case.status
     assert response.headers["content-type"] == media_type
     assert response.json() == expected
 
@@ -97,7 +102,7 @@ def files_in(record: Record) -> list[str]:
 def test_error_has_one_response_and_one_record(faulty: Service, case: Case) -> None:
     """A request that fails has the documented body, one record, one access line and one id."""
     response = faulty.request(case.method, case.path, headers={"Origin": "http://a.example"})
-    assert_body(response, case.status, case.detail)
+    assert_body(response, case)
     assert response.headers["access-control-allow-origin"] == "http://a.example"
     assert "x-request-id" in response.headers["access-control-expose-headers"].lower()
 
