@@ -24,7 +24,7 @@ from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from src.airtight.hooks import failure_logged, request_began
-from src.airtight.logging.handler import redact, request_fields
+from src.airtight.logging import redact, request_fields
 from src.config import APP_METADATA
 
 LOCAL_CLIENTS = ("127.0.0.1", "::1")

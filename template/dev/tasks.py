@@ -22,7 +22,7 @@ from dev import stores, worker
 # copier: endif
 from dev.containers import COMMANDS as IN_CONTAINERS
 from src.config import SERVICE_NAME, load_settings
-from src.airtight.logging.handler import configure_logging
+from src.airtight.logging import configure_logging
 
 # copier: if false
 # isort: on

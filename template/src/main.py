@@ -57,7 +57,7 @@ from src.clients.http import UpstreamClient
 from src.services.orders import build_order_facade, build_order_repository
 # copier: endif
 from src.services.readiness import Readiness
-from src.airtight.logging.handler import configure_logging
+from src.airtight.logging import configure_logging
 
 
 # copier: if false

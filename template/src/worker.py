@@ -20,7 +20,7 @@ from math import nan
 from uuid import UUID
 
 from src.airtight.lifespan import report_lifespan_errors
-from src.airtight.logging.handler import configure_logging, report_exception
+from src.airtight.logging import configure_logging, report_exception
 from src.airtight.messages import process_message
 from src.airtight.outgoing import observe_calls
 # copier: if "sentry" in observability

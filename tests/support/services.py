@@ -37,7 +37,7 @@ def free_port() -> int:
 
 
 def wait_until(condition: Callable[[], Any], timeout: float = 60) -> Any:
-    """Return the result of `condition` as soon as it is true; fail the test after `timeout` seconds."""
+    """Return the result of `condition` as soon as it is true; fail after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:
         result = condition()

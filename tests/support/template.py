@@ -24,7 +24,7 @@ QUESTIONS: Answers = {
 
 
 def values(name: str) -> list[Any]:
-    """Return the answers that a question offers, or every set of them where several can be chosen."""
+    """Return the answers to a question; if several can be chosen, every set of them."""
     choices = QUESTIONS[name]["choices"]
     offered = list(choices.values() if isinstance(choices, dict) else choices)
     if not QUESTIONS[name].get("multiselect"):

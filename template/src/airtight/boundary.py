@@ -14,7 +14,7 @@ from ..utils.errors import APIError, RequestTooLargeError, UnavailableError
 from .classification import is_cancelled_from_outside, must_propagate
 from .context import RequestContext, current_context
 from .hooks import request_began
-from .logging.handler import log_access, report_exception
+from .logging import log_access, report_exception
 
 SWITCHING_PROTOCOLS = 101  # what the access line shows for a WebSocket that was accepted
 VALID_ID = re.compile(rb"[A-Za-z0-9._:/=+-]{1,128}")

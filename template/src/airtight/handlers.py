@@ -21,7 +21,7 @@ from ..utils.errors import APIError
 from .bodies import MEDIA_TYPE, build_body
 from .classification import Classification, as_own_error, classify, is_body_limit
 from .context import current_context, get_correlation_id
-from .logging.handler import SECRET_PAIR, redact, report_exception, request_fields, to_json
+from .logging import redact, redact_text, report_exception, request_fields, to_json
 from .tracebacks import invalid_values, walk_traceback
 
 HANDLED = (
@@ -175,7 +175,6 @@ def _without_body_headers(headers: Any) -> dict[str, str] | None:
 
 def _describe_body(body: Any) -> str:
     """Return as much of a body as a record holds, without secrets."""
-    text = body[: 2 * SHOWN_BODY] if isinstance(body, str) else to_json(redact(body)).decode()
-    text = SECRET_PAIR.sub(r"\1\2***", text[: 2 * SHOWN_BODY])
+    text = redact_text(body) if isinstance(body, str) else to_json(redact(body)).decode()
     text = "".join(character if character.isprintable() else " " for character in text)
     return text.encode()[:SHOWN_BODY].decode(errors="ignore")

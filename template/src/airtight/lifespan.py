@@ -9,7 +9,7 @@ from contextvars import Context, copy_context
 from typing import Any
 
 from .context import RequestContext, current_context, origin, with_origin
-from .logging.handler import report_exception
+from .logging import report_exception
 
 
 class ReportedFuture(Future[Any]):

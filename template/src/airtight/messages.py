@@ -12,7 +12,7 @@ from ..utils.errors import APIError, UnavailableError
 from .boundary import VALID_ID
 from .context import RequestContext, current_context
 from .hooks import message_began, message_ended
-from .logging.handler import report_exception
+from .logging import report_exception
 
 Fields = dict[bytes, bytes]
 access = logging.getLogger("access")

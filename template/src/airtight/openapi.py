@@ -4,12 +4,8 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-# copier: endif
 from ..utils.errors import APIError
 from .bodies import MEDIA_TYPE, Problem, ValidationProblem
-
-# copier: if error_format == "problem"
-from .problem import MEDIA_TYPE, Problem, ValidationProblem
 
 REFERENCE = "#/components/schemas/{model}"
 METHODS = ("delete", "get", "head", "options", "patch", "post", "put", "trace")

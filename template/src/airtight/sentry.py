@@ -11,7 +11,7 @@ from pydantic import AfterValidator, SecretStr
 from sentry_sdk.utils import Dsn, event_from_exception
 
 from src.airtight.hooks import failure_logged
-from src.airtight.logging.handler import redact
+from src.airtight.logging import redact
 from src.airtight.tracebacks import ROW_VALUES
 
 SentryDsn = Annotated[SecretStr, AfterValidator(lambda dsn: Dsn(dsn.get_secret_value()) and dsn)]

@@ -18,7 +18,7 @@ from prometheus_client import (
 
 from src.airtight import metrics
 from src.airtight.hooks import message_ended
-from src.airtight.logging.handler import report_exception
+from src.airtight.logging import report_exception
 from src.utils.errors import APIError, UnavailableError
 
 MESSAGES = Histogram("message_duration_seconds", "Messages by their outcome.", ["outcome"])

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from typing import Any
 
-from src.airtight.logging.handler import report_exception
+from src.airtight.logging import report_exception
 from src.utils.errors import UnavailableError
 
 logger = logging.getLogger(__name__)

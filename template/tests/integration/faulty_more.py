@@ -37,7 +37,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from src.airtight.boundary import ContextExecutor
+from src.airtight.lifespan import ContextThreadPoolExecutor
 from src.main import create_app
 from src.utils.errors import APIError, RequestTooLargeError, UnavailableError
 
@@ -664,7 +664,7 @@ class Payload:
 payloads = weakref.WeakSet[Payload]()
 survivors: list[Any] = []
 never = threading.Event()
-waiting_pool = ContextExecutor(max_workers=100)
+waiting_pool = ContextThreadPoolExecutor(max_workers=100)
 
 
 def start_task() -> object:
@@ -735,7 +735,7 @@ async def count_payloads() -> int:
 
 # Threads.
 
-pool = ContextExecutor(max_workers=1)
+pool = ContextThreadPoolExecutor(max_workers=1)
 own_pool = ThreadPoolExecutor(max_workers=1)
 
 

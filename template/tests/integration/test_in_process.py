@@ -27,7 +27,7 @@ from starlette.websockets import WebSocketDisconnect
 from src.main import create_app
 from src.utils.errors import UnavailableError
 from tests.integration.test_escapes import assert_body
-from tests.service import ROOT
+from tests.support.service import ROOT
 
 router = APIRouter()
 

@@ -12,8 +12,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from tests.integration.test_escapes import assert_body, frames_of
-from tests.service import Record, Service, access, copy_with, failures, running
+from tests.integration.test_escapes import assert_body, files_in
+from tests.support.service import Record, Service, access, copy_with, failures, running
 
 ROUTES = Path(__file__).with_name("faulty_more.py")
 
@@ -39,7 +39,7 @@ def service(start: Callable[..., Any]) -> Iterator[Service]:
 
 def records_of(service: Service, response: httpx2.Response) -> list[Record]:
     """Return all records of a request that has ended."""
-    return service.told(response.headers["x-request-id"])
+    return service.wait_for_request(response.headers["x-request-id"])
 
 
 def failures_of(service: Service, response: httpx2.Response) -> list[tuple[str, Any]]:
@@ -50,7 +50,7 @@ def failures_of(service: Service, response: httpx2.Response) -> list[tuple[str, 
 def statuses_of(service: Service, response: httpx2.Response) -> list[int]:
     """Return the status in each access line of a request that has ended."""
     correlation_id = response.headers["x-request-id"]
-    return [r["status"] for r in access(service.told(correlation_id), correlation_id)]
+    return [r["status"] for r in access(service.wait_for_request(correlation_id), correlation_id)]
 
 
 def wait_for_failure(service: Service, response: httpx2.Response) -> None:
@@ -277,7 +277,7 @@ def test_handshake_that_cannot_be_sent_is_a_500(service: Service, path: str) -> 
     """A WebSocket whose handshake cannot be sent is refused with a 500, and the log says so."""
     status, correlation_id = refused_socket(service, path)
     assert status == 500
-    records = service.told(correlation_id)
+    records = service.wait_for_request(correlation_id)
     assert [r["level"] for r in failures(records)] == ["CRITICAL"]
     assert [r["status"] for r in access(records, correlation_id)] == [500]
 
@@ -586,7 +586,7 @@ def refused_socket(service: Service, path: str) -> tuple[int, str]:
 )
 def test_websocket_of_a_router_has_its_route(service: Service, path: str, route: str) -> None:
     """Records of a WebSocket say which route it took, with the prefixes of its routers."""
-    records = service.told(open_socket(service, path))
+    records = service.wait_for_request(open_socket(service, path))
     routes = [r["route"] for r in records if "route" in r]
     assert routes
     assert set(routes) == {route}
@@ -596,14 +596,14 @@ def test_refused_websocket_of_a_router_has_its_route(service: Service) -> None:
     """Records of a WebSocket that fails before it is accepted say which route it took."""
     status, correlation_id = refused_socket(service, "/v1/sockets/crash/ann")
     assert status == 500
-    routes = [r["route"] for r in service.told(correlation_id) if "route" in r]
+    routes = [r["route"] for r in service.wait_for_request(correlation_id) if "route" in r]
     assert routes == ["/v1/sockets/crash/{name}"] * 2
 
 
 # copier: if "prometheus" in observability
 def test_websocket_of_a_router_is_counted_by_its_route(service: Service) -> None:
     """The numbers of a WebSocket go by the template of its path."""
-    service.told(open_socket(service, "/v1/sockets/echo/bob"))
+    service.wait_for_request(open_socket(service, "/v1/sockets/echo/bob"))
     lines = service.get("/metrics").text.splitlines()
     counted = [line for line in lines if line.startswith("http_request_duration_seconds_count")]
     assert [line for line in counted if 'route="/v1/sockets/echo/{name}"' in line]
@@ -626,9 +626,9 @@ def test_handled_error_on_a_websocket_does_not_reach_middleware(
     """What a handler handles goes no further, so that no middleware sees a rejected value."""
     found, correlation_id = refused_socket(service, path)
     assert found in ({status} if status else {403, 422})
-    assert [r["level"] for r in failures(service.told(correlation_id))] == records
+    assert [r["level"] for r in failures(service.wait_for_request(correlation_id))] == records
     assert [error for error in service.get("/seen").json() if error.startswith(path[:15])] == []
-    assert "hunter2" not in str(service.told(correlation_id))
+    assert "hunter2" not in str(service.wait_for_request(correlation_id))
 
 
 @pytest.mark.parametrize("kind", ["echo/ann", "push", "wait"])
@@ -796,7 +796,7 @@ def test_traceback_of_a_crash_behind_middleware_is_ours(
     assert_body(response, status, None)
     (record,) = failures(records_of(service_with_middleware, response))
     assert (record["level"], record["error"]) == (level, error)
-    assert [file for file in frames_of(record) if not file.endswith("src/faulty.py")] == []
+    assert [file for file in files_in(record) if not file.endswith("src/faulty.py")] == []
     assert "ExceptionGroup" not in record["exception"]
 
 

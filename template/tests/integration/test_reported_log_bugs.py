@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.service import Record, Service, access, copy_with, failures, running
+from tests.support.service import Record, Service, access, copy_with, failures, running
 
 ROUTES = Path(__file__).with_name("faulty_more.py")
 COMMAND = ("-m", "uvicorn", "src.faulty:app", "--port", "PORT")
@@ -32,7 +32,7 @@ def service(folder: Path) -> Iterator[Service]:
 
 def failures_of(service: Service, correlation_id: str) -> list[Record]:
     """Return the failures in the records of a request that has ended."""
-    return failures(service.told(correlation_id))
+    return failures(service.wait_for_request(correlation_id))
 
 
 # Records that cannot be formatted.
@@ -230,7 +230,7 @@ def test_nothing_of_a_failed_request_is_kept(service: Service, survivor: str, fa
     """What a request has begun may outlive it; the request's own data does not."""
     for _ in range(3):
         response = service.request("POST", f"/memory/{survivor}/{failure}", content=b"x" * 100_000)
-        service.told(response.headers["x-request-id"])
+        service.wait_for_request(response.headers["x-request-id"])
     for _ in range(50):
         if service.get("/payloads").json() == 0:
             break
@@ -270,7 +270,7 @@ def test_failure_in_a_foreign_thread_pool_is_logged_once(service: Service) -> No
     before = len(failures(service.records()))
     service.get("/thread/run-in-own-pool")
     records = service.wait(lambda records: len(failures(records)) > before, timeout=10)
-    service.told(service.get("/health/live").headers["x-request-id"])
+    service.wait_for_request(service.get("/health/live").headers["x-request-id"])
     found: list[Any] = [(r["level"], r["error"]) for r in failures(records)[before:]]
     assert found == [("CRITICAL", "LookupError")]
 
@@ -280,7 +280,7 @@ def test_failure_in_a_thread_that_is_handled_is_not_logged(service: Service) -> 
     before = len(failures(service.records()))
     response = service.get("/thread/handled")
     assert response.status_code == 200
-    service.told(response.headers["x-request-id"])
+    service.wait_for_request(response.headers["x-request-id"])
     assert failures(service.records())[before:] == []
 
 

@@ -1,4 +1,4 @@
-"""The guard holds also when what it relies on does not."""
+"""The error boundary holds also when what it relies on does not."""
 
 import logging
 
@@ -7,20 +7,21 @@ import pytest
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from src.airtight.boundary import ErrorBoundary, report_lifespan_errors
+from src.airtight.boundary import ErrorBoundary
+from src.airtight.lifespan import report_lifespan_errors
 
 
 async def crashing(scope: Scope, receive: Receive, send: Send) -> None:
     raise KeyError("ours")
 
 
-def broken_answer(scope: Scope, exc: BaseException) -> Response:
+async def broken_response(scope: Scope, exc: BaseException) -> Response:
     raise RuntimeError("bug in the handler")
 
 
 async def test_bug_in_the_handlers_is_answered_and_told(caplog: pytest.LogCaptureFixture) -> None:
     """If the handlers fail, the answer is a plain 500 with the id, and one CRITICAL names both errors."""
-    guard = ErrorBoundary(crashing, "X-Request-ID", 1_000_000, broken_answer, lambda app: app)
+    guard = ErrorBoundary(crashing, broken_response, "X-Request-ID", lambda app: app)
     async with httpx2.AsyncClient(
         transport=httpx2.ASGITransport(guard), base_url="http://test"
     ) as client:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from src.airtight.context import RequestContext, current_context
-from src.airtight.logging.handler import (
+from src.airtight.logging import (
     configure_logging,
     log_access,
     report_exception,
@@ -140,7 +140,7 @@ def test_failure(capfd: pytest.CaptureFixture[str]) -> None:
 def test_trace(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A record within a trace says which, and which span."""
     monkeypatch.setattr(
-        "src.airtight.logging.handler.context_fields", [lambda: {"trace_id": "a1", "span_id": "b2"}]
+        "src.airtight.logging.fields.context_fields", [lambda: {"trace_id": "a1", "span_id": "b2"}]
     )
     configure_logging("info", "ecs", "s")
     logging.getLogger("shop").info("sold")

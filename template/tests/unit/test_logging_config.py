@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from src.airtight.context import RequestContext, current_context
-from src.airtight.logging.handler import (
+from src.airtight.logging import (
     configure_logging,
     log_access,
     redact,

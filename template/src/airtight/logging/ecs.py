@@ -1,4 +1,4 @@
-"""Records in the form that Elastic knows: its Common Schema, version 8.11."""
+"""Records by the names of the Elastic Common Schema, version 8.11."""
 
 import json
 import logging
@@ -6,52 +6,79 @@ import os
 import threading
 from typing import Any
 
+from .fields import exception_of
+
+VERSION = "8.11.0"
 NAMES = {
     "timestamp": "@timestamp",
     "level": "log.level",
     "message": "message",
     "logger": "log.logger",
+    "error": "error.type",
+    "exception": "error.stack_trace",
 }
 # copier: if "opentelemetry" in observability
 NAMES |= {"trace_id": "trace.id", "span_id": "span.id"}
 # copier: endif
-NAMES |= {"error": "error.type", "exception": "error.stack_trace"}
-REQUEST = NAMES | {
+REQUEST_NAMES = NAMES | {
     "method": "http.request.method",
     "path": "url.path",
     "status": "http.response.status_code",
+    "client": "client.address",
+    "duration_ms": "event.duration",
 }
-REQUEST |= {"client": "client.address", "duration_ms": "event.duration"}
+OF_REQUESTS = ("access", "errors")  # the loggers whose `status` is one of HTTP
+NEXT_MEMBER = "\n  -- of which --"  # starts the traceback of a member of a group
+
+Fields = dict[str, Any]
 
 
-def to_ecs(
-    fields: dict[str, Any], service: str, record: logging.LogRecord | None = None
-) -> dict[str, Any]:
-    """Return the fields of a record by the schema's names; what it has no name for is a label, which is a text."""
-    names = REQUEST if "route" in fields and fields["logger"] in ("access", "errors") else NAMES
+def to_ecs(fields: Fields, service_name: str, record: logging.LogRecord | None = None) -> Fields:
+    """Return fields by the names of the schema; those that it does not know become labels.
+
+    Args:
+        fields: of a record.
+        service_name: the name of the service.
+        record: says where it was logged; None for an access line.
+    """
     labels: dict[str, str] = {}
-    ecs: dict[str, Any] = {
-        "@timestamp": "",
-        "log.level": "",
-        "message": "",
-        "labels": labels,
-    }  # in this order
-    for own, fact in fields.items():
-        if own in names and isinstance(fact, (str, int, float)):
-            ecs[names[own]] = fact
-        elif fact is not None:
-            labels[own] = fact if isinstance(fact, str) else json.dumps(fact)
-    ecs |= {"ecs.version": "8.11.0", "service.name": service, "process.pid": os.getpid()}
-    ecs["process.thread.name"] = threading.current_thread().name
+    # The schema wants these first, and in this order.
+    ecs: Fields = {"@timestamp": "", "log.level": "", "message": "", "labels": labels}
+    is_request = "route" in fields and fields["logger"] in OF_REQUESTS
+    names = REQUEST_NAMES if is_request else NAMES
+    for name, value in fields.items():
+        if name in names and isinstance(value, str | int | float):
+            ecs[names[name]] = value
+        elif value is not None:
+            labels[name] = value if isinstance(value, str) else json.dumps(value)
     if "event.duration" in ecs:
-        ecs["event.duration"] = round(ecs["event.duration"] * 1_000_000)  # in ns
-    if record:
-        ecs |= {"log.origin.file.name": record.filename, "log.origin.file.line": record.lineno}
-        ecs["log.origin.function"] = record.funcName
-    if exc := record and record.exc_info and record.exc_info[1]:
-        ecs["error.type"] = kind = type(exc).__qualname__
-        _, colon, text = (
-            ecs["error.stack_trace"].partition("\n  -- of which --")[0].rpartition(f"{kind}:")
-        )
-        ecs["error.message"] = text.strip() if colon else ""
+        ecs["event.duration"] = round(ecs["event.duration"] * 1_000_000)  # nanoseconds
+    ecs["ecs.version"] = VERSION
+    ecs["service.name"] = service_name
+    ecs["process.pid"] = os.getpid()
+    ecs["process.thread.name"] = threading.current_thread().name
+    if record is not None:
+        ecs |= _origin_fields(record)
+        ecs |= _error_fields(record, ecs)
     return ecs
+
+
+def _origin_fields(record: logging.LogRecord) -> Fields:
+    return {
+        "log.origin.file.name": record.filename,
+        "log.origin.file.line": record.lineno,
+        "log.origin.function": record.funcName,
+    }
+
+
+def _error_fields(record: logging.LogRecord, ecs: Fields) -> Fields:
+    """Return class and message of an exception; the message as its traceback shows it."""
+    exc = exception_of(record)
+    if exc is None:
+        return {}
+    class_name = type(exc).__qualname__
+    own = ecs.get("error.stack_trace", "").partition(NEXT_MEMBER)[0]
+    _, colon, message = own.rpartition(f"{class_name}:")
+    if not colon:
+        message = ""
+    return {"error.type": class_name, "error.message": message.strip()}
