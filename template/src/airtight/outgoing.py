@@ -10,9 +10,10 @@ from .context import get_correlation_id
 from .tracing import client_span
 
 # copier: endif
+Observer = Callable[[Any], AbstractContextManager[None]]
 
 
-def observe_calls(id_header: str) -> Callable[[Any], AbstractContextManager[None]]:
+def observe_calls(id_header: str) -> Observer:
     """Return what a client enters around each call, with its request.
 
     Args:
@@ -31,10 +32,13 @@ def observe_calls(id_header: str) -> Callable[[Any], AbstractContextManager[None
         }
         with client_span("HTTP", request.method, request.headers, **attributes):
             yield
+        # copier: endif
+        # copier: if false
         return
         # copier: endif
         # copier: if "opentelemetry" not in observability
         yield
+
         # copier: endif
 
     return observe
