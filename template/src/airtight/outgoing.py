@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+# copier: if "opentelemetry" in observability
+from . import tracing
+# copier: endif
 from .context import get_correlation_id
 
-# copier: if "opentelemetry" in observability
-from .tracing import client_span
-
-# copier: endif
 Observer = Callable[[Any], AbstractContextManager[None]]
 
 
@@ -30,8 +29,9 @@ def observe_calls(id_header: str) -> Observer:
             "http.request.method": request.method,
             "server.address": request.url.host,
         }
-        with client_span("HTTP", request.method, request.headers, **attributes):
+        with tracing.client_span("HTTP", request.method, request.headers, **attributes):
             yield
+
         # copier: endif
         # copier: if false
         return

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 
 # copier: if "opentelemetry" in observability
 from src.airtight.tracing import traceparent
-
 # copier: endif
 from src.api.dependencies import CorrelationId
 from src.models.order import NewOrder, Order, Origin
@@ -21,14 +20,14 @@ IN_PROGRESS: dict[int | str, dict[str, Any]] = {
 
 async def request_origin(correlation_id: CorrelationId) -> Origin:
     """Return what an order must know of the request that it comes from."""
-    # copier: if "opentelemetry" in observability
-    return Origin(correlation_id, traceparent())
-    # copier: endif
-    # copier: if "opentelemetry" not in observability
-    return Origin(correlation_id)
+    return Origin(
+        correlation_id,
+        # copier: if "opentelemetry" in observability
+        traceparent(),
+        # copier: endif
+    )
 
 
-# copier: endif
 async def order_facade(request: Request) -> OrderFacade:
     """Return the service's facade of orders."""
     facade: OrderFacade = request.app.state.orders
