@@ -5,9 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 
-# copier: if "opentelemetry" in observability
-from src.airtight.tracing import traceparent
-# copier: endif
+from src.airtight.outgoing import trace_headers
 from src.api.dependencies import CorrelationId
 from src.models.order import NewOrder, Order, Origin
 from src.services.orders import OrderFacade
@@ -20,12 +18,7 @@ IN_PROGRESS: dict[int | str, dict[str, Any]] = {
 
 async def request_origin(correlation_id: CorrelationId) -> Origin:
     """Return what an order must know of the request that it comes from."""
-    return Origin(
-        correlation_id,
-        # copier: if "opentelemetry" in observability
-        traceparent(),
-        # copier: endif
-    )
+    return Origin(correlation_id, trace_headers().get("traceparent"))
 
 
 async def order_facade(request: Request) -> OrderFacade:
