@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 
 class APIError(Exception):
@@ -159,14 +159,14 @@ class OrderAlreadyInProgressError(OrderError):
     """The receipt of this order is being emitted."""
 
     status_code = 202
-    order_status: Literal["emitting"] = "emitting"
+    order_status = "emitting"
 
 
 class OrderAlreadyEmittedError(OrderError):
     """The receipt of this order has been emitted."""
 
     status_code = 200
-    order_status: Literal["emitted"] = "emitted"
+    order_status = "emitted"
 
 
 class OrderEmissionTimeoutError(OrderError, UnavailableError):
