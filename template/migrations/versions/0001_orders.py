@@ -7,7 +7,8 @@ down_revision = None
 
 
 # copier: if false
-revision, down_revision = "0002", "0001"
+revision = "0002"
+down_revision = "0001"
 
 
 # copier: endif

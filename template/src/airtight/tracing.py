@@ -10,7 +10,7 @@ import os
 import time
 # copier: endif
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from opentelemetry import propagate, trace
@@ -115,6 +115,13 @@ def client_span(
             raise
 
 
+# copier: if "redis" in stores
+def trace_command(command: str) -> AbstractContextManager[None]:
+    """Return a span around a command of Redis."""
+    return client_span("redis", command, **{"db.system.name": "redis"})
+
+
+# copier: endif
 request_began.append(name_request)
 failure_logged.append(mark_failure)
 context_fields.append(trace_ids)
