@@ -27,6 +27,9 @@ from src.api.orders import router as orders_router
 from src.clients.decisions import DecisionRepository
 from src.clients.redis import BaseRedisClient
 # copier: endif
+# copier: if "postgres" in stores
+from src.clients.migrations import MigrationCheck
+# copier: endif
 from src.config import APP_METADATA, SERVICE_NAME, ROOT, Settings, load_settings
 # copier: if "postgres" in stores
 from src.connectors.postgres import PostgresConnector
@@ -47,6 +50,12 @@ from src.airtight.sentry import delivery
 # copier: endif
 # copier: if "opentelemetry" in observability
 from src.airtight.tracing import telemetry_to
+# copier: endif
+# copier: if "opentelemetry" in observability and "postgres" in stores
+from src.airtight.tracing import trace_queries
+# copier: endif
+# copier: if "opentelemetry" in observability and "redis" in stores and example != "orders"
+from src.airtight.tracing import trace_command
 # copier: endif
 # copier: if example == "decisions"
 from src.services.decisions import DecisionService
@@ -78,15 +87,28 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await stack.enter_async_context(report_lifespan_errors())
         state.readiness = readiness = await stack.enter_async_context(aclosing(Readiness()))
         # copier: if "postgres" in stores
-        dsn = settings.database_url.get_secret_value()
         state.postgres = PostgresConnector(
-            dsn, settings.database_pool_size, settings.database_timeout
+            settings.database_url.get_secret_value(),
+            settings.database_pool_size,
+            settings.database_timeout,
+            statement_cache_size=settings.database_statement_cache_size,
+            # copier: if "opentelemetry" in observability
+            on_connect=trace_queries,
+            # copier: endif
         )
+        migrations = MigrationCheck(state.postgres, ROOT / "migrations" / "versions")
         readiness.stores["postgres"] = state.postgres
+        readiness.add_check("postgres", migrations.check)
         # copier: endif
         # copier: if "redis" in stores and example != "orders"
-        url = settings.redis_url.get_secret_value()
-        state.redis = RedisConnector(url, settings.redis_pool_size, settings.redis_timeout)
+        state.redis = RedisConnector(
+            settings.redis_url.get_secret_value(),
+            settings.redis_pool_size,
+            settings.redis_timeout,
+            # copier: if "opentelemetry" in observability
+            observe_command=trace_command,
+            # copier: endif
+        )
         readiness.stores["redis"] = state.redis
         # copier: endif
         await readiness.check()
@@ -94,12 +116,13 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         begin(readiness.stores)
         # copier: endif
         # copier: if example == "decisions"
-        model, cache = (
-            Scorecard.load(settings.model_path),
-            BaseRedisClient(state.redis, settings.redis_prefix),
-        )
+        cache = BaseRedisClient(state.redis, settings.redis_prefix)
         state.decisions = DecisionService(
-            model, cache, DecisionRepository(state.postgres), settings.features_ttl
+            Scorecard.load(settings.model_path),
+            cache,
+            DecisionRepository(state.postgres),
+            settings.features_ttl,
+            readiness.outages,
         )
         # copier: endif
         # copier: if example == "orders"

@@ -122,6 +122,13 @@ def trace_call(request: Any) -> AbstractContextManager[None]:
     return client_span("HTTP", request.method, request.headers, **attributes)
 
 
+# copier: if "redis" in stores
+def trace_command(command: str) -> AbstractContextManager[None]:
+    """Return a span around a command of Redis."""
+    return client_span("redis", command, **{"db.system.name": "redis"})
+
+
+# copier: endif
 request_began.append(name_request)
 call_started.append(trace_call)
 trace_carriers.append(propagate.inject)

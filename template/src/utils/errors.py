@@ -90,6 +90,24 @@ class PostgresConnectionNotAliveError(PostgresConnectionError):
     """The connection to PostgreSQL is not alive."""
 
 
+@dataclasses.dataclass(eq=False)
+class PostgresTimeoutError(UnavailableError):
+    """A statement took too long, so PostgreSQL was asked to cancel it."""
+
+    database: str
+    user: str
+    host: str
+    port: int
+
+
+@dataclasses.dataclass(eq=False)
+class SchemaOutdatedError(UnavailableError):
+    """The tables in PostgreSQL are older than the service: migrations have to be run."""
+
+    revision: str | None
+    expected: str
+
+
 # copier: endif
 # copier: if "redis" in stores
 @dataclasses.dataclass(eq=False)
@@ -109,6 +127,14 @@ class RedisConnectionNotAliveError(RedisConnectionError):
 @dataclasses.dataclass(eq=False)
 class StoreRefusedError(APIError):
     """A store has refused what was asked of it."""
+
+    store: str
+    reason: str
+
+
+@dataclasses.dataclass(eq=False)
+class StoreUnavailableError(UnavailableError):
+    """A store refuses for a while what was asked of it."""
 
     store: str
     reason: str
