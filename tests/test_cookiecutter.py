@@ -103,7 +103,8 @@ def test_tree_is_the_same_byte_for_byte(door: Path, tmp_path: Path, answers: Ans
     assert f"{folder} is ready" in done.stdout
     assert tree(folder) == tree(copied(tmp_path, template, answers))
     saved = (folder / ".copier-answers.yml").read_text(encoding="utf-8")
-    assert (f"_src_path: {template}\n" in saved, "_commit: v1.0.0\n" in saved) == (True, True)
+    path = (door / "airtight").resolve()
+    assert (f"_src_path: {path}\n" in saved, "_commit: v1.0.0\n" in saved) == (True, True)
     assert f"project_slug: {folder.name}\n" in saved
 
 
@@ -154,10 +155,10 @@ def test_update_works_afterwards(door: Path, tmp_path: Path) -> None:
     commit(project, "Start")
     git(tmp_path / "airtight", "tag", "v1.1.0")
     answers = project / ".copier-answers.yml"
-    # Copier takes a relative path from where it is run, so one runs it where the project was made.
-    done = copier(tmp_path, "update", "--defaults", "my-service")
+    done = copier(project, "update", "--defaults")
     assert done.returncode == 0, done.stderr
-    assert "_commit: v1.1.0\n_src_path: ./airtight\n" in answers.read_text(encoding="utf-8")
+    source = (tmp_path / "airtight").resolve()
+    assert f"_commit: v1.1.0\n_src_path: {source}\n" in answers.read_text(encoding="utf-8")
     assert tree(project) == tree(copied(tmp_path, "./airtight", SKELETON))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from tests.support.repositories import (
     change,
     commit,
     copier,
+    forget_question,
     git,
     go_on,
     make_history,
@@ -33,7 +35,7 @@ from tests.support.repositories import (
     tree,
 )
 from tests.support.services import make
-from tests.support.template import ANCHORS, ROOT, Answers
+from tests.support.template import ANCHORS, QUESTIONS, ROOT, Answers
 
 RELEASES: dict[str, str | None] = {"imagined": None} | releases(ROOT)
 OWN = ("CHANGELOG.md", "uv.lock")  # the user's from the first render on
@@ -420,6 +422,28 @@ def test_update_after_update(longer: Path, tmp_path: Path) -> None:
     assert "+Ask Ada." in git(project, "diff", "README.md")
 
 
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_question_that_is_new(tmp_path: Path, question: str) -> None:
+    """A project that was never asked a question is updated, as if its default had been the answer."""
+    answers = {name: answer for name, answer in SKELETON.items() if name != question}
+    if question == "example":
+        answers.pop("stores")  # the example that is the default uses both
+    template = tmp_path / "airtight"
+    template.mkdir()
+    take_template(template)
+    copier_api.run_copy(str(template), tmp_path / "now", data=answers, defaults=True, quiet=True)
+    saved = yaml.safe_load((tmp_path / "now" / ".copier-answers.yml").read_text(encoding="utf-8"))
+    forget_question(template, question, saved.get(question, QUESTIONS[question]["default"]))
+    commit(template, "Before", BEFORE)
+    take_template(template)
+    commit(template, "Now", NOW)
+    project = start(template, tmp_path / "service", answers)
+    assert f"\n{question}:" not in (project / ".copier-answers.yml").read_text(encoding="utf-8")
+    done = update(project)
+    assert (done.returncode, collisions(project)) == (0, []), done.stderr
+    assert files(project, *OWN) == without(fresh(template, NOW, answers), *OWN)
+
+
 @pytest.mark.parametrize(
     ("state", "line"),
     [
@@ -566,6 +590,57 @@ def test_job_runs_weekly_once_its_marks_are_removed(hosted: Path) -> None:
     )  # YAML takes `on` for a truth
     assert on == {"workflow_dispatch": None}
     assert weekly_on == {"workflow_dispatch": None, "schedule": [{"cron": "23 5 * * 1"}]}
+
+
+# Where the template is
+
+
+@pytest.fixture
+def clone(history: History, tmp_path: Path) -> Path:
+    """A clone of the template before its newest release."""
+    git(tmp_path, "clone", "--quiet", str(history("imagined")), "airtight")
+    git(tmp_path / "airtight", "tag", "--delete", NOW)
+    return tmp_path / "airtight"
+
+
+def update_to_release(clone: Path, project: Path) -> None:
+    """Release a version, and update a project in its own folder."""
+    commit(project, "Start")
+    git(clone, "tag", NOW)
+    done = update(project)
+    assert (done.returncode, collisions(project)) == (0, []), done.stderr
+    answers = (project / ".copier-answers.yml").read_text(encoding="utf-8")
+    assert f"_commit: {NOW}\n_src_path: {clone.resolve()}\n" in answers
+
+
+def test_command_of_the_readme(clone: Path, tmp_path: Path) -> None:
+    """What the README's first command renders can be updated."""
+    [command] = re.findall(r"copier copy [^&\n]+", (ROOT / "README.md").read_text(encoding="utf-8"))
+    arguments = command.replace("copier copy", "copy --quiet --data=example=none", 1)
+    done = run(clone, "bash", "-c", f"{sys.executable} -m copier {arguments}")
+    assert (done.returncode, done.stderr) == (0, "")
+    update_to_release(clone, tmp_path / "my-service")
+
+
+@pytest.mark.parametrize("source", [".", "../airtight", "./."])
+def test_relative_path_of_the_template(clone: Path, tmp_path: Path, source: str) -> None:
+    """A template given by a relative path is found at an update, and the user hears what that means."""
+    done = copier(clone, "copy", "--defaults", "--data=example=none", source, "../my-service")
+    assert done.returncode == 0, done.stderr
+    assert f'by a relative path, "{source}"' in done.stderr
+    assert f"{clone.resolve()}; whoever updates elsewhere needs its URL" in done.stderr
+    update_to_release(clone, tmp_path / "my-service")
+
+
+@pytest.mark.parametrize("source", ["{clone}", "git+file://{clone}"])
+def test_address_of_the_template(clone: Path, tmp_path: Path, source: str) -> None:
+    """A template given by an absolute path or a URL is recorded as it was given."""
+    address = source.format(clone=clone)
+    done = copier(tmp_path, "copy", "--defaults", "--data=example=none", address, "my-service")
+    assert done.returncode == 0, done.stderr
+    assert "relative" not in done.stderr
+    answers = (tmp_path / "my-service" / ".copier-answers.yml").read_text(encoding="utf-8")
+    assert f"_src_path: {address}\n" in answers
 
 
 # What is released

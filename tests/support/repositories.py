@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 from tests.support.template import IGNORED, ROOT
 
@@ -117,6 +118,19 @@ def go_on(repository: Path) -> None:
     change(
         repository / "template", MOVED[1], "checked before anything else happens", "checked first"
     )
+
+
+def forget_question(repository: Path, name: str, default: Any) -> None:
+    """Make of the template one that does not ask a question, and holds its default to be the answer."""
+    assign = f"set {name} = {default!r}"
+    questions = (repository / "copier.yml").read_text(encoding="utf-8")
+    questions = re.sub(rf"(?m)^{name}:\n(  .*\n)+", "", questions)
+    questions = re.sub(r'(?m)^  (default|validator|when): "', rf"\g<0>{{% {assign} %}}", questions)
+    (repository / "copier.yml").write_text(questions, encoding="utf-8", newline="\n")
+    uses = re.compile(rf"(# copier:|{{{{|{{%).*\b{name}\b")
+    for file in (repository / "template").rglob("*"):
+        if file.is_file() and uses.search(text := file.read_text(encoding="utf-8")):
+            file.write_text(f"# copier: {assign}\n{text}", encoding="utf-8", newline="\n")
 
 
 def releases(repository: Path) -> dict[str, str]:
