@@ -119,7 +119,7 @@ async def respond(scope: Scope, exc: BaseException) -> Response:
 
 def _keep_response(scope: Scope) -> None:
     """Keep Starlette from replacing the response to a body over the limit by plain text."""
-    responder = scope.get("starlette._body_limit_responder")
+    responder: Any = scope.get("starlette._body_limit_responder")
     if hasattr(responder, "content_length"):
         responder.content_length = None
 
