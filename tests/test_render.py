@@ -21,7 +21,7 @@ MATRIX = covering()
 WORDS = {
     "postgres": r"postgres|asyncpg|alembic|sqlalchemy|psql|migrat|DATABASE_",
     "redis": r"redis",
-    "decisions": r"decision|credit|scor(e|ing)\b|application for|applicant",
+    "decisions": r"decision|credit(?! ?card)|scor(e|ing)\b|application for|applicant",
     "orders": (
         r"\border_|\borders\b|receipt|emission|emitt|tax.?office"
         r"|dead.letter|\bthe worker\b|circuit"
@@ -32,7 +32,7 @@ WORDS = {
         r"prometheus|promtool|grafana|alert|/metrics|METRICS_|observability.metrics|WrongToken"
     ),
     "opentelemetry": (
-        r"opentelemetry|OTEL_|otlp|trace_id|trace\.id|\bspans?\b|span_id|observability.traces"
+        r"opentelemetry|OTEL_|otlp|trace_id|trace\.id|(?<!\.)\bspans?\b|span_id|observability.traces"
     ),
     "sentry": r"sentry",
 }

@@ -21,8 +21,8 @@ from dev import stores
 from dev import stores, worker
 # copier: endif
 from dev.containers import COMMANDS as IN_CONTAINERS
-from src.config import SERVICE_NAME, load_settings
 from src.airtight.logging import configure_logging
+from src.config import SERVICE_NAME, load_settings
 
 # copier: if false
 # isort: on

@@ -18,12 +18,13 @@ import pydantic
 # copier: if "prometheus" in observability
 from dotenv import dotenv_values
 # copier: endif
-from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 # copier: if "sentry" in observability
 from src.airtight.sentry import SentryDsn
 # copier: endif
+# copier: if stores
 from src.airtight.tracebacks import invalid_values
 # copier: if "postgres" in stores
 from src.utils.postgres_url import normalise_postgres_url
@@ -31,14 +32,17 @@ from src.utils.postgres_url import normalise_postgres_url
 # copier: if "redis" in stores
 from src.utils.redis_url import check_redis_url
 # copier: endif
-# copier: if stores
 from src.utils.urls import find_credentials
+
+# copier: endif
+# copier: if not stores
+from src.airtight.tracebacks import invalid_values
+
 # copier: endif
 # copier: if false
 # isort: on
 # fmt: on
 # copier: endif
-
 ROOT = Path(__file__).resolve().parents[1]
 ENV_FILE = Path(".env")
 ENCODING = "utf-8-sig"  # UTF-8, also with the mark that Windows puts in front
@@ -57,8 +61,12 @@ PLACEHOLDERS = {
     "example",
     "pass",
     "password",
+    # copier: if "postgres" in stores
     "postgres",
+    # copier: endif
+    # copier: if "redis" in stores
     "redis",
+    # copier: endif
     "root",
     "secret",
     "test",
@@ -185,7 +193,7 @@ class Settings(BaseSettings):
     )
     database_pool_size: PositiveInt = 10
     database_timeout: Seconds = 2
-    database_statement_cache_size: NonNegativeInt = 100  # 0 behind PgBouncer
+    database_statement_cache_size: Annotated[int, Field(ge=0)] = 100  # 0 behind PgBouncer
     # copier: endif
     # copier: if "redis" in stores
     redis_url: RedisUrl = pydantic.Secret(pydantic.RedisDsn("redis://127.0.0.1:6379/0"))

@@ -34,7 +34,7 @@ class Classification:
         status: of the response.
         detail: what the client may read.
         headers: of the response.
-        type: the URI reference of the kind of problem (RFC 9457).
+        type: the URI reference of the kind of problem.
     """
 
     error: BaseException

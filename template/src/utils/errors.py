@@ -29,7 +29,7 @@ class APIError(Exception):
 
     @classmethod
     def problem_type(cls) -> str:
-        """Return the stable URI reference of this kind of problem (RFC 9457)."""
+        """Return the stable URI reference of this kind of error."""
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__.removesuffix("Error"))
         return f"/errors/{words.lower()}"
 
