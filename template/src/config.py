@@ -1,66 +1,100 @@
-"""The settings: read from the environment and `.env`, checked once, when the service starts."""
+"""The settings: read from the environment and `.env`, checked when the service starts."""
 
 # copier: if false
 # fmt: off
 # isort: off
 # copier: endif
+import json
+# copier: if "prometheus" in observability
+import os
+# copier: endif
+import re
 import sys
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import pydantic
-from pydantic import BeforeValidator, Field, PositiveInt
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+# copier: if "prometheus" in observability
+from dotenv import dotenv_values
+# copier: endif
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 # copier: if "sentry" in observability
 from src.airtight.sentry import SentryDsn
 # copier: endif
+# copier: if stores
+from src.airtight.tracebacks import invalid_values
+# copier: if "postgres" in stores
+from src.utils.postgres_url import normalise_postgres_url
+# copier: endif
+# copier: if "redis" in stores
+from src.utils.redis_url import check_redis_url
+# copier: endif
+from src.utils.urls import find_credentials
+
+# copier: endif
+# copier: if not stores
 from src.airtight.tracebacks import invalid_values
 
+# copier: endif
 # copier: if false
 # isort: on
 # fmt: on
 # copier: endif
-
 ROOT = Path(__file__).resolve().parents[1]
+ENV_FILE = Path(".env")
+ENCODING = "utf-8-sig"  # UTF-8, also with the mark that Windows puts in front
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SERVICE_NAME = PYPROJECT["project"]["name"]
 APP_METADATA = PYPROJECT["tool"]["service"] | {
     key: PYPROJECT["project"][key] for key in ("description", "version")
 }
 STARTUP_FAILURE = 3  # the exit code at which uvicorn's supervisor gives up instead of trying again
-Lower = BeforeValidator(lambda value: str(value).lower())
+ORIGIN = re.compile(r"\*|https?://[^/\s,]+")
+PLACEHOLDERS = {
+    "admin",
+    "app",
+    "changeme",
+    "default",
+    "example",
+    "pass",
+    "password",
+    # copier: if "postgres" in stores
+    "postgres",
+    # copier: endif
+    # copier: if "redis" in stores
+    "redis",
+    # copier: endif
+    "root",
+    "secret",
+    "test",
+    "token",
+}
 
 
-# copier: if stores
-def no_placeholder(url: pydantic.Secret[pydantic.AnyUrl], info: pydantic.ValidationInfo) -> object:
-    """Refuse, outside development, a password that everybody knows."""
-    secret = str(url.get_secret_value())
-    if info.data.get("environment") == "production" and any(
-        f":{word}@" in secret for word in PLACEHOLDERS
-    ):
-        raise ValueError("it holds a placeholder instead of a password")
-    return url
+def split_origins(value: object) -> object:
+    """Read origins from a JSON list, or from a text with commas between them."""
+    if not isinstance(value, str):
+        return value
+    if not value.lstrip().startswith("["):
+        return [origin.strip() for origin in value.split(",") if origin.strip()]
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError as exc:
+        raise ValueError("write the origins with commas between them") from exc
 
 
-# copier: endif
-# copier: if "postgres" in stores
-PostgresUrl = Annotated[
-    pydantic.Secret[pydantic.PostgresDsn], pydantic.AfterValidator(no_placeholder)
-]
-# copier: endif
-# copier: if "redis" in stores
-RedisUrl = Annotated[pydantic.Secret[pydantic.RedisDsn], pydantic.AfterValidator(no_placeholder)]
-# copier: endif
-# copier: if stores
-PLACEHOLDERS = ("change-me", "changeme", "password", "secret")
-Seconds = Annotated[float, Field(gt=0, le=60)]
+def check_origin(origin: str) -> str:
+    """Refuse what no browser sends as an origin."""
+    if not ORIGIN.fullmatch(origin):
+        raise ValueError("an origin has a scheme and no path, as https://app.example.com, or is *")
+    return origin
 
 
-# copier: endif
-def check_file(path: Path | None, info: pydantic.ValidationInfo) -> Path | None:
-    """Refuse a log file that cannot be written, or that several workers would rotate under each other."""
+def check_log_file(path: Path | None, info: pydantic.ValidationInfo) -> Path | None:
+    """Refuse a log file that cannot be written, or that several workers would rotate."""
     if path is None:
         return None
     if info.data.get("workers") != 1:
@@ -72,11 +106,77 @@ def check_file(path: Path | None, info: pydantic.ValidationInfo) -> Path | None:
     return path
 
 
+# copier: if stores or "prometheus" in observability
+def is_placeholder(secret: str) -> bool:
+    """Return whether a secret is a word from an example, in any spelling."""
+    return re.sub(r"[^a-z0-9]", "", secret.lower()) in PLACEHOLDERS
+
+
+# copier: endif
+# copier: if stores
+def no_placeholder(url: pydantic.Secret[Any], info: pydantic.ValidationInfo) -> object:
+    """Refuse, outside development, a password that everybody knows."""
+    if info.data.get("environment") != "production":
+        return url
+    credentials = find_credentials(str(url.get_secret_value()))
+    for password in credentials.passwords:
+        if is_placeholder(password) or password == credentials.user:
+            raise ValueError("it holds a placeholder instead of a password")
+    return url
+
+
+# copier: endif
+# copier: if "prometheus" in observability
+def check_token(
+    token: pydantic.SecretStr | None, info: pydantic.ValidationInfo
+) -> pydantic.SecretStr | None:
+    """Refuse a token that protects nothing: an empty one is a secret that was not found."""
+    variables = [*dotenv_values(ENV_FILE, encoding=ENCODING), *os.environ]
+    is_set = "metrics_token" in map(str.lower, variables)
+    secret = token.get_secret_value() if token else ""
+    if is_set and not secret.strip():
+        raise ValueError("it is empty: set a token, or remove the setting to leave /metrics open")
+    if info.data.get("environment") == "production" and is_placeholder(secret):
+        raise ValueError("it is a placeholder instead of a secret")
+    return token
+
+
+# copier: endif
+# copier: if "postgres" in stores
+PostgresUrl = Annotated[
+    pydantic.Secret[pydantic.PostgresDsn],
+    BeforeValidator(lambda url: normalise_postgres_url(url) if isinstance(url, str) else url),
+    AfterValidator(no_placeholder),
+]
+# copier: endif
+# copier: if "redis" in stores
+RedisUrl = Annotated[
+    pydantic.Secret[pydantic.RedisDsn],
+    BeforeValidator(lambda url: check_redis_url(url) if isinstance(url, str) else url),
+    AfterValidator(no_placeholder),
+]
+# copier: endif
+# copier: if stores
+Seconds = Annotated[float, Field(gt=0, le=60)]
+# copier: endif
+Lower = BeforeValidator(lambda value: str(value).lower())
+Origins = Annotated[
+    list[Annotated[str, AfterValidator(check_origin)]],
+    NoDecode,
+    BeforeValidator(split_origins),
+]
+
+
 class Settings(BaseSettings):
-    """What differs between the places where the service runs."""
+    """What differs between the places in which the service runs."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, validate_default=True
+        env_file=ENV_FILE,
+        env_file_encoding=ENCODING,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        validate_default=True,
     )
 
     host: str = "127.0.0.1"
@@ -86,13 +186,14 @@ class Settings(BaseSettings):
     environment: Annotated[Literal["development", "production"], Lower] = "development"
     log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], Lower] = "info"
     log_format: Annotated[Literal["console", "ecs", "json"], Lower] = "json"
-    log_file: Annotated[Path | None, pydantic.AfterValidator(check_file)] = None
+    log_file: Annotated[Path | None, AfterValidator(check_log_file)] = None
     # copier: if "postgres" in stores
     database_url: PostgresUrl = pydantic.Secret(
         pydantic.PostgresDsn("postgresql://app:change-me@127.0.0.1:5432/app")
     )
     database_pool_size: PositiveInt = 10
     database_timeout: Seconds = 2
+    database_statement_cache_size: Annotated[int, Field(ge=0)] = 100  # 0 behind PgBouncer
     # copier: endif
     # copier: if "redis" in stores
     redis_url: RedisUrl = pydantic.Secret(pydantic.RedisDsn("redis://127.0.0.1:6379/0"))
@@ -115,7 +216,8 @@ class Settings(BaseSettings):
     worker_concurrency: PositiveInt = 10
     # copier: endif
     # copier: if "prometheus" in observability
-    metrics_token: pydantic.SecretStr | None = None  # asked for by /metrics where one is set
+    # /metrics is open where no token is set
+    metrics_token: Annotated[pydantic.SecretStr | None, AfterValidator(check_token)] = None
     # copier: endif
     # copier: if "prometheus" in observability and example == "orders"
     worker_metrics_port: int = Field(default=0, ge=0, le=65535)  # 0: nowhere
@@ -124,22 +226,42 @@ class Settings(BaseSettings):
     sentry_dsn: SentryDsn | None = None
     # copier: endif
     # copier: if "opentelemetry" in observability
-    otel_exporter_otlp_endpoint: pydantic.AnyHttpUrl | None = (
-        None  # of a collector, for OTLP over HTTP
-    )
+    # of a collector, for OTLP over HTTP
+    otel_exporter_otlp_endpoint: pydantic.AnyHttpUrl | None = None
     # copier: endif
     request_id_header: str = Field(default="X-Request-ID", pattern=r"^[A-Za-z0-9-]+$")
-    cors_origins: list[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")]] = []
+    cors_origins: Origins = []
     max_body_size: PositiveInt = 1_000_000  # bytes
 
 
 def load_settings() -> Settings:
     """Return the settings; a wrong one ends the process with one line that names it."""
+    check_env_file()
     try:
         return Settings()
     except (pydantic.ValidationError, SettingsError) as exc:
-        reasons = [": ".join([*map(str, e["loc"][:1]), e["msg"]]) for e in invalid_values(exc)] or [
-            str(exc)
-        ]
-    sys.stderr.write(f"wrong settings: {'; '.join(reasons)}\n")
+        problems = [describe(error) for error in invalid_values(exc)]
+        refuse("; ".join(problems) or str(exc))
+
+
+def check_env_file() -> None:
+    """End the process with one line if `.env` cannot be read as text."""
+    try:
+        if ENV_FILE.is_file() and "\0" in ENV_FILE.read_text(encoding=ENCODING):
+            refuse(".env is not UTF-8 text: save it as UTF-8")
+    except UnicodeDecodeError:
+        refuse(".env is not UTF-8 text: save it as UTF-8")
+    except OSError as exc:
+        refuse(f".env cannot be read: {exc.strerror}")
+
+
+def describe(error: dict[str, Any]) -> str:
+    """Return the name of a setting, and what is wrong with it."""
+    names = [str(name) for name in error["loc"][:1]]
+    return ": ".join([*names, error["msg"]])
+
+
+def refuse(problem: str) -> NoReturn:
+    """End the process with one line that says what to change."""
+    sys.stderr.write(f"wrong settings: {problem}\n")
     raise SystemExit(STARTUP_FAILURE)

@@ -13,6 +13,21 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+# copier: if "opentelemetry" in observability
+from src.airtight import tracing
+# copier: endif
+from src.airtight.application import AirtightAPI
+from src.airtight.lifespan import report_lifespan_errors
+from src.airtight.logging import configure_logging
+# copier: if "prometheus" in observability
+from src.airtight.metrics import begin, enable_multiprocess
+# copier: endif
+# copier: if example == "orders"
+from src.airtight.outgoing import observe_calls
+# copier: endif
+# copier: if "sentry" in observability
+from src.airtight.sentry import delivery
+# copier: endif
 from src.api import health
 # copier: if example == "decisions"
 from src.api.decisions import router as decisions_router
@@ -25,39 +40,31 @@ from src.api.orders import router as orders_router
 # copier: endif
 # copier: if example == "decisions"
 from src.clients.decisions import DecisionRepository
+# copier: endif
+# copier: if example == "orders"
+from src.clients.http import UpstreamClient
+# copier: endif
+# copier: if "postgres" in stores
+from src.clients.migrations import MigrationCheck
+# copier: endif
+# copier: if example == "decisions"
 from src.clients.redis import BaseRedisClient
 # copier: endif
-from src.config import APP_METADATA, SERVICE_NAME, ROOT, Settings, load_settings
+from src.config import APP_METADATA, ROOT, SERVICE_NAME, Settings, load_settings
 # copier: if "postgres" in stores
 from src.connectors.postgres import PostgresConnector
 # copier: endif
 # copier: if "redis" in stores and example != "orders"
 from src.connectors.redis import RedisConnector
 # copier: endif
-from src.airtight.application import AirtightAPI
-from src.airtight.lifespan import report_lifespan_errors
 # copier: if example == "decisions"
 from src.models.credit_score import Scorecard
-# copier: endif
-# copier: if "prometheus" in observability
-from src.airtight.metrics import begin, enable_multiprocess
-# copier: endif
-# copier: if "sentry" in observability
-from src.airtight.sentry import delivery
-# copier: endif
-# copier: if "opentelemetry" in observability
-from src.airtight.tracing import telemetry_to
-# copier: endif
-# copier: if example == "decisions"
 from src.services.decisions import DecisionService
 # copier: endif
 # copier: if example == "orders"
-from src.airtight.outgoing import observe_calls
-from src.clients.http import UpstreamClient
 from src.services.orders import build_order_facade, build_order_repository
 # copier: endif
 from src.services.readiness import Readiness
-from src.airtight.logging import configure_logging
 
 
 # copier: if false
@@ -78,15 +85,28 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await stack.enter_async_context(report_lifespan_errors())
         state.readiness = readiness = await stack.enter_async_context(aclosing(Readiness()))
         # copier: if "postgres" in stores
-        dsn = settings.database_url.get_secret_value()
         state.postgres = PostgresConnector(
-            dsn, settings.database_pool_size, settings.database_timeout
+            settings.database_url.get_secret_value(),
+            settings.database_pool_size,
+            settings.database_timeout,
+            statement_cache_size=settings.database_statement_cache_size,
+            # copier: if "opentelemetry" in observability
+            on_connect=tracing.trace_queries,
+            # copier: endif
         )
+        migrations = MigrationCheck(state.postgres, ROOT / "migrations" / "versions")
         readiness.stores["postgres"] = state.postgres
+        readiness.add_check("postgres", migrations.check)
         # copier: endif
         # copier: if "redis" in stores and example != "orders"
-        url = settings.redis_url.get_secret_value()
-        state.redis = RedisConnector(url, settings.redis_pool_size, settings.redis_timeout)
+        state.redis = RedisConnector(
+            settings.redis_url.get_secret_value(),
+            settings.redis_pool_size,
+            settings.redis_timeout,
+            # copier: if "opentelemetry" in observability
+            observe_command=tracing.trace_command,
+            # copier: endif
+        )
         readiness.stores["redis"] = state.redis
         # copier: endif
         await readiness.check()
@@ -94,12 +114,13 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         begin(readiness.stores)
         # copier: endif
         # copier: if example == "decisions"
-        model, cache = (
-            Scorecard.load(settings.model_path),
-            BaseRedisClient(state.redis, settings.redis_prefix),
-        )
+        cache = BaseRedisClient(state.redis, settings.redis_prefix)
         state.decisions = DecisionService(
-            model, cache, DecisionRepository(state.postgres), settings.features_ttl
+            Scorecard.load(settings.model_path),
+            cache,
+            DecisionRepository(state.postgres),
+            settings.features_ttl,
+            readiness.outages,
         )
         # copier: endif
         # copier: if example == "orders"
@@ -123,7 +144,7 @@ def create_app() -> FastAPI:
     configure_logging(settings.log_level, settings.log_format, SERVICE_NAME, settings.log_file)
     telemetry: Any = {"tracing": False, "metrics": False, "logs": False}
     # copier: if "opentelemetry" in observability
-    telemetry |= telemetry_to(settings.otel_exporter_otlp_endpoint, SERVICE_NAME)
+    telemetry |= tracing.telemetry_to(settings.otel_exporter_otlp_endpoint, SERVICE_NAME)
     # copier: endif
     app = AirtightAPI(
         lifespan=lifespan,

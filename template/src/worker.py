@@ -12,11 +12,8 @@ import asyncio
 import logging
 import signal
 import sys
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from datetime import timedelta
-# copier: if "prometheus" in observability
-from math import nan
-# copier: endif
 from uuid import UUID
 
 from src.airtight.lifespan import report_lifespan_errors
@@ -94,6 +91,23 @@ class Worker:
                 self._ready = False
                 await asyncio.sleep(PAUSE)
 
+    # copier: if "prometheus" in observability
+    async def backlog(self) -> tuple[float, float]:
+        """Return the age of the oldest message, in seconds, and the number of dead letters.
+
+        What a store cannot say is NaN, so that its outage does not look like an end of trouble.
+        """
+        try:
+            lag = await self._stream.lag()
+        except APIError:
+            lag = float("nan")
+        try:
+            dead_letters: float = await self._orders.count_dead_letters()
+        except APIError:
+            dead_letters = float("nan")
+        return lag, dead_letters
+
+    # copier: endif
     async def _take_turn(self) -> None:
         if not self._ready:
             await self._stream.create()  # Redis may have come back empty
@@ -130,22 +144,6 @@ class Worker:
             kept = ascii(message.fields)[:MAX_KEPT]
             await self._orders.add_dead_letter(emission.order_id, kept, str(result.error))
         await self._stream.drop(message.id)
-
-    # copier: if "prometheus" in observability
-    async def backlog(self) -> tuple[float, float]:
-        """Return the age of the oldest message, in seconds, and the number of dead letters.
-
-        What a store cannot say is NaN, so that its outage does not look like an end of trouble.
-        """
-        lag = nan
-        dead_letters = nan
-        with suppress(APIError):
-            lag = await self._stream.lag()
-        with suppress(APIError):
-            dead_letters = await self._orders.count_dead_letters()
-        return lag, dead_letters
-
-    # copier: endif
 
 
 class Emission:
@@ -232,18 +230,18 @@ async def run(settings: Settings) -> None:
         stack.push_async_callback(redis.aclose)
         http = await stack.enter_async_context(connect_tax_office(settings))
         worker = build_worker(settings, postgres, redis, http)
-        # copier: if "prometheus" in observability
-        if settings.worker_metrics_port:
-            stores = {"postgres": postgres, "redis": redis}
-            close = expose(settings.host, settings.worker_metrics_port, stores, worker.backlog)
-            stack.callback(close)
-        # copier: endif
 
         def stop(*_: object) -> None:
             worker.stopping = True
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
+        # copier: if "prometheus" in observability
+        if settings.worker_metrics_port:
+            stores = {"postgres": postgres, "redis": redis}
+            close = expose(settings.host, settings.worker_metrics_port, stores, worker.backlog)
+            stack.callback(close)
+        # copier: endif
         await worker.run()
         logger.info("worker stopped")
 

@@ -9,7 +9,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .boundary import ErrorBoundary, FailureAfterStart
+from .boundary import ErrorBoundary, FailureAfterStart, GroupLimit
 from .handlers import HANDLED, find_mounted, handle_exception, register_exception_handlers, respond
 from .openapi import document_errors
 
@@ -65,13 +65,14 @@ class AirtightAPI(FastAPI):
         """Build Starlette's layers; handle the errors of mounted applications alike."""
         for mounted in find_mounted(self):
             register_exception_handlers(mounted)
-        if not any(_is_base_http(middleware) for middleware in self.user_middleware):
-            return super().build_middleware_stack()
-        self.user_middleware.append(Middleware(FailureAfterStart))
+        users = list(self.user_middleware)
+        self.user_middleware.append(Middleware(GroupLimit))
+        if any(_is_base_http(middleware) for middleware in users):
+            self.user_middleware.append(Middleware(FailureAfterStart))
         try:
             return super().build_middleware_stack()
         finally:
-            self.user_middleware.pop()
+            self.user_middleware[:] = users
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document, which describes the bodies of errors for every route."""

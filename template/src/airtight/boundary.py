@@ -12,13 +12,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..utils.errors import APIError, RequestTooLargeError, UnavailableError
 from .classification import is_cancelled_from_outside, must_propagate
-from .context import RequestContext, current_context
+from .context import RequestContext, current_context, is_oversized, members
 from .hooks import request_began
 from .logging import log_access, report_exception
 
 SWITCHING_PROTOCOLS = 101  # what the access line shows for a WebSocket that was accepted
 VALID_ID = re.compile(rb"[A-Za-z0-9._:/=+-]{1,128}")
-INVALID_IN_HEADERS = re.compile(rb"[\x00\r\n]")
+# As RFC 9110 has them; uvicorn finds out after it has noted that the response began.
+INVALID_VALUE = re.compile(rb"[\x00-\x08\n-\x1f\x7f]")
+VALID_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 MAX_LENGTH_DIGITS = 18  # of a Content-Length; Python refuses to convert more than 4,300
 DRAINED_BYTES = 64_000_000  # of a body that was refused; a client that still sends sees a reset
 DRAINED_SECONDS = 5.0
@@ -78,6 +80,7 @@ class Exchange:
         "_boundary",
         "_content_length",
         "_is_nested",
+        "_is_replaced",
         "_receive",
         "_request_id",
         "_send",
@@ -93,6 +96,7 @@ class Exchange:
         self._send = send
         self._started_at = perf_counter()
         self._content_length = b""
+        self._is_replaced = False
         self.scope = scope
         self.failure: BaseException | None = None
         caller = current_context.get()
@@ -150,6 +154,8 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """Send a message to the server; a status counts once the server has accepted it."""
+        if self._is_replaced:
+            return
         kind = message["type"]
         if kind.endswith(".start") or kind == "websocket.accept":
             await self._send_start(message)
@@ -170,12 +176,14 @@ class Exchange:
     async def _send_start(self, message: Message) -> None:
         status = message.get("status", SWITCHING_PROTOCOLS)
         name = self._boundary.header
-        headers = [header for header in message.get("headers", ()) if header[0].lower() != name]
-        headers.append((name, self._request_id))
+        headers = list(message.get("headers", ()))
         check_start(status, headers)
+        headers = [header for header in headers if header[0].lower() != name]
+        headers.append((name, self._request_id))
         if status == 413:
             if self._is_plain_413(headers):
-                raise RequestTooLargeError
+                await self._replace_response(RequestTooLargeError())
+                return
             await self._drain_body()
         await self._send_to_server({**message, "headers": headers})
         self.context.status = status
@@ -188,6 +196,11 @@ class Exchange:
             if "the handler is closed" not in str(exc):
                 raise
             self.context.client_disconnected = True
+
+    async def _replace_response(self, exc: BaseException) -> None:
+        response = await self._respond(exc)
+        await self._boundary.wrap_response(response)(self.scope, self.receive, self.send)
+        self._is_replaced = True
 
     def _is_plain_413(self, headers: list[tuple[bytes, bytes]]) -> bool:
         """Return whether Starlette answers by itself that the body is too large, as plain text."""
@@ -267,6 +280,26 @@ class Exchange:
         log_access(self.scope, status, self._started_at)
 
 
+class GroupLimit:
+    """An inner ASGI layer: raises one exception in place of a group of very many.
+
+    FastAPI splits groups while it looks for a body over the limit, and Python does that by
+    recursion: one of 2**30 members takes hours, one of 5,000 levels is a `RecursionError`.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        try:
+            await self.app(scope, receive, send)
+        except BaseExceptionGroup as group:
+            if is_oversized(group):
+                raise members(group)[0] from None
+            raise
+
+
 class FailureAfterStart:
     """The innermost ASGI layer: notes what fails after the response has begun.
 
@@ -320,12 +353,11 @@ def check_start(status: Any, headers: list[tuple[bytes, bytes]]) -> None:
         InvalidResponseError: the status or a header cannot be sent.
     """
     if not isinstance(status, int) or not 100 <= status <= 599:
-        raise InvalidResponseError(
-            f"The response has the status {status!r:.50}, which cannot be sent."
-        )
-    try:
-        text = b"".join([part for header in headers for part in header])
-    except TypeError as exc:
-        raise InvalidResponseError("The response has a header that is not of bytes.") from exc
-    if INVALID_IN_HEADERS.search(text):
-        raise InvalidResponseError("The response has a header with a line break or a null byte.")
+        raise InvalidResponseError(f"status {status!r:.50} cannot be sent")
+    for name, value in headers:
+        if not isinstance(name, bytes) or not isinstance(value, bytes):
+            raise InvalidResponseError("a header is not of bytes")
+        if INVALID_VALUE.search(value) or not VALID_NAME.fullmatch(name):
+            raise InvalidResponseError("a header has a character that cannot be sent")
+        if name.lower() == b"content-length" and not value.isdigit():
+            raise InvalidResponseError("Content-Length is not a number")

@@ -34,7 +34,7 @@ class Classification:
         status: of the response.
         detail: what the client may read.
         headers: of the response.
-        type: the URI reference of the kind of problem (RFC 9457).
+        type: the URI reference of the kind of problem.
     """
 
     error: BaseException
@@ -43,6 +43,13 @@ class Classification:
     detail: Any = None
     headers: Mapping[str, str] | None = None
     type: str = "about:blank"
+
+    @property
+    def name(self) -> str:
+        """The class of the error, as its record has it."""
+        if is_body_limit(self.error):
+            return RequestTooLargeError.__name__
+        return type(self.error).__qualname__
 
 
 def classify(exc: BaseException) -> Classification:
@@ -62,6 +69,8 @@ def _classify(exc: BaseException) -> Classification:
         return Classification(exc, logging.WARNING, 422)
     if isinstance(exc, APIError):
         return _classify_own(exc)
+    if is_body_limit(exc):
+        return replace(_classify_own(RequestTooLargeError()), error=exc)
     if isinstance(exc, HTTPException):
         return _classify_http(exc)
     if isinstance(exc, WebSocketException):
@@ -111,15 +120,6 @@ def _is_disconnect(exc: BaseException, context: RequestContext | None) -> bool:
 def is_body_limit(exc: BaseException) -> bool:
     """Return whether this is the 413 of Starlette's own limit of bodies."""
     return isinstance(exc, HTTPException) and type(exc).__name__ == "_RequestBodyTooLarge"
-
-
-def as_own_error(exc: BaseException) -> BaseException:
-    """Return our error for a body over the limit; any other exception as it is."""
-    if not is_body_limit(exc):
-        return exc
-    error = RequestTooLargeError()
-    error.__cause__ = exc
-    return error
 
 
 def is_cancelled_from_outside(exc: BaseException) -> bool:

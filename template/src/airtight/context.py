@@ -10,6 +10,7 @@ _REPORTED = "__reported_in__"
 _ORIGIN = "__request_context__"
 _MARKS = 16  # an exception object that many requests raise again remembers the latest ones only
 _LINKS = 100  # causes and members of groups that are followed; cycles end sooner
+_NODES = 10_000  # of nested groups
 _request_numbers = itertools.count(1)
 
 
@@ -97,16 +98,28 @@ def members(exc: BaseException) -> list[BaseException]:
     found: list[BaseException] = []
     seen: set[int] = set()
     pending = [exc]
-    while pending and len(seen) < _LINKS:
+    while pending and len(seen) < _NODES and len(found) < _LINKS:
         error = pending.pop()
         if id(error) in seen:
             continue
         seen.add(id(error))
         if isinstance(error, BaseExceptionGroup):
-            pending.extend(reversed(error.exceptions))
+            pending.extend(reversed(error.exceptions[:_LINKS]))
         else:
             found.append(error)
     return found or [exc]
+
+
+def is_oversized(group: BaseException) -> bool:
+    """Return whether a group has more members and levels than anybody reads."""
+    count = 0
+    pending = [group]
+    while pending and count <= _LINKS:
+        error = pending.pop()
+        count += 1
+        if isinstance(error, BaseExceptionGroup):
+            pending.extend(error.exceptions[:_LINKS])
+    return count > _LINKS
 
 
 def with_origin(function: Callable[..., Any]) -> Callable[..., Any]:

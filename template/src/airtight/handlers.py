@@ -5,11 +5,12 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+from fastapi import BackgroundTasks
 from fastapi import exception_handlers as fastapi_defaults
 from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from fastapi.utils import is_body_allowed_for_status_code
 from starlette.applications import Starlette
-from starlette.background import BackgroundTasks
+from starlette.background import BackgroundTasks as StarletteBackgroundTasks
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
@@ -17,9 +18,9 @@ from starlette.responses import Response
 from starlette.types import Scope
 from starlette.websockets import WebSocket
 
-from ..utils.errors import APIError
+from ..utils.errors import APIError, RequestTooLargeError
 from .bodies import MEDIA_TYPE, build_body
-from .classification import Classification, as_own_error, classify, is_body_limit
+from .classification import Classification, classify, is_body_limit
 from .context import current_context, get_correlation_id
 from .logging import redact, redact_text, report_exception, request_fields, to_json
 from .tracebacks import invalid_values, walk_traceback
@@ -38,6 +39,7 @@ FASTAPI_DEFAULTS = (
 )
 # They describe the body that an upstream sent; the body of the error is another one.
 BODY_HEADERS = ("content-encoding", "content-length", "content-type", "transfer-encoding")
+RUNS_TASKS = (BackgroundTasks.__call__.__code__, StarletteBackgroundTasks.__call__.__code__)
 SHOWN_BODY = 1_500  # bytes of a body that is not valid
 MAX_APPLICATIONS = 1_000
 POLICY_VIOLATION = 1008
@@ -98,23 +100,35 @@ async def handle_exception(connection: HTTPConnection, exc: Exception) -> Respon
 
 
 async def respond(scope: Scope, exc: BaseException) -> Response:
-    """Log an exception and return the response to it, by the user's own handler if there is one."""
-    error = as_own_error(exc)
-    if error is not exc or is_body_limit(error.__cause__ or error):
+    """Log an exception and return the response to it.
+
+    A body over the limit is answered by the user's own handler, if there is one for
+    `RequestTooLargeError` or for 413.
+    """
+    error = classify(exc).error
+    if is_body_limit(error):
+        _keep_response(scope)
+        error = RequestTooLargeError()
+    if isinstance(error, RequestTooLargeError):
         handler = _own_handler(scope, error)
         if handler is not None:
             response: Response = await _call(handler, Request(scope), error)
             return response
-    return build_error_response(scope, error)
+    return build_error_response(scope, exc)
 
 
-def _own_handler(scope: Scope, exc: BaseException) -> Any:
-    app = scope.get("app")
-    handlers: dict[Any, Any] = getattr(app, "exception_handlers", {})
-    for error_class in (type(exc), getattr(exc, "status_code", None)):
-        handler = handlers.get(error_class)
-        if handler is not None and handler is not handle_exception:
-            return handler
+def _keep_response(scope: Scope) -> None:
+    """Keep Starlette from replacing the response to a body over the limit by plain text."""
+    responder: Any = scope.get("starlette._body_limit_responder")
+    if hasattr(responder, "content_length"):
+        responder.content_length = None
+
+
+def _own_handler(scope: Scope, exc: RequestTooLargeError) -> Any:
+    handlers: dict[Any, Any] = getattr(scope.get("app"), "exception_handlers", {})
+    for key in (RequestTooLargeError, exc.status_code):
+        if handlers.get(key) not in (None, handle_exception):
+            return handlers[key]
     return None
 
 
@@ -143,14 +157,14 @@ def build_error_response(scope: Scope, exc: BaseException) -> Response:
 def _log(
     scope: Scope, exc: BaseException, found: Classification, errors: list[dict[str, Any]]
 ) -> None:
-    fields = {"error": type(found.error).__qualname__, "status": found.status}
+    fields = {"error": found.name, "status": found.status}
     fields |= request_fields(scope)
     message = ""
     if isinstance(found.error, RequestValidationError | WebSocketRequestValidationError):
         message = "request is not valid"
         fields["errors"] = errors[:5]
         fields["body"] = _describe_body(getattr(found.error, "body", None))
-    skipped = skipped_tasks(exc)
+    skipped = skipped_tasks(found.error)
     if skipped:
         fields["skipped_tasks"] = skipped
     is_group = isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) > 1
@@ -160,7 +174,7 @@ def _log(
 def skipped_tasks(exc: BaseException) -> list[str]:
     """Return the names of the background tasks that did not run because one before them failed."""
     for frame in walk_traceback(exc):
-        if frame.f_code is BackgroundTasks.__call__.__code__:
+        if frame.f_code in RUNS_TASKS:
             tasks = frame.f_locals["self"].tasks
             position = tasks.index(frame.f_locals["task"])
             return [getattr(t.func, "__name__", repr(t.func)) for t in tasks[position + 1 :]]

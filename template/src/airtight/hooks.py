@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 request_began: list[Callable[[Any, str], None]] = []  # with the ASGI scope and the correlation id
@@ -14,6 +15,10 @@ message_began: list[
 ] = []  # with its fields, facts for its record
 message_ended: list[Callable[[str, float], None]] = []  # with outcome, seconds
 # copier: endif
+call_started: list[
+    Callable[[Any], AbstractContextManager[None]]
+] = []  # with the request of a call to another service; is entered around it
+trace_carriers: list[Callable[[dict[str, str]], None]] = []  # with headers that pass the trace on
 failure_logged: list[
     Callable[[logging.LogRecord, dict[str, Any]], None]
 ] = []  # with the record, its masked fields

@@ -9,7 +9,7 @@ from contextvars import Context, copy_context
 from typing import Any
 
 from .context import RequestContext, current_context, origin, with_origin
-from .logging import report_exception
+from .logging import report_exception, restore_exception_hooks
 
 
 class ReportedFuture(Future[Any]):
@@ -84,4 +84,5 @@ async def report_lifespan_errors() -> AsyncIterator[None]:
         raise
     finally:
         loop.set_exception_handler(previous)
+        restore_exception_hooks()
         current_context.reset(token)

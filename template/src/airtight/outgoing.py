@@ -1,15 +1,11 @@
-"""What a call to another service carries of the request that it is made for."""
+"""What goes to other services, and into messages, of the request that they belong to."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 from .context import get_correlation_id
-
-# copier: if "opentelemetry" in observability
-from .tracing import client_span
-
-# copier: endif
+from .hooks import call_started, trace_carriers
 
 
 def observe_calls(id_header: str) -> Callable[[Any], AbstractContextManager[None]]:
@@ -24,17 +20,17 @@ def observe_calls(id_header: str) -> Callable[[Any], AbstractContextManager[None
         correlation_id = get_correlation_id()
         if correlation_id:
             request.headers[id_header] = correlation_id
-        # copier: if "opentelemetry" in observability
-        attributes = {
-            "http.request.method": request.method,
-            "server.address": request.url.host,
-        }
-        with client_span("HTTP", request.method, request.headers, **attributes):
+        with ExitStack() as stack:
+            for enter in call_started:
+                stack.enter_context(enter(request))
             yield
-        return
-        # copier: endif
-        # copier: if "opentelemetry" not in observability
-        yield
-        # copier: endif
 
     return observe
+
+
+def trace_headers() -> dict[str, str]:
+    """Return the headers by which another process continues the current trace, if there is one."""
+    headers: dict[str, str] = {}
+    for inject in trace_carriers:
+        inject(headers)
+    return headers

@@ -10,14 +10,20 @@ import os
 import time
 # copier: endif
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from opentelemetry import propagate, trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from pydantic import AnyHttpUrl
 
-from src.airtight.hooks import context_fields, failure_logged, request_began
+from src.airtight.hooks import (
+    call_started,
+    context_fields,
+    failure_logged,
+    request_began,
+    trace_carriers,
+)
 
 # copier: if false
 # isort: on
@@ -62,14 +68,6 @@ def _fail(span: Span, error: str) -> None:
         span.set_attribute("error.type", error)
 
 
-# copier: if example == "orders"
-def traceparent() -> str | None:
-    """Return what lets a message go on with the current trace; None where there is none."""
-    propagate.inject(carrier := dict[str, str]())
-    return carrier.get("traceparent")
-
-
-# copier: endif
 # copier: if "postgres" in stores
 async def trace_queries(connection: Any) -> None:
     """Make a span of each statement of a connection, once it is done; its values are left out."""
@@ -115,6 +113,24 @@ def client_span(
             raise
 
 
+def trace_call(request: Any) -> AbstractContextManager[None]:
+    """Return a span around a call to another service, whose headers pass the trace on."""
+    attributes = {
+        "http.request.method": request.method,
+        "server.address": request.url.host,
+    }
+    return client_span("HTTP", request.method, request.headers, **attributes)
+
+
+# copier: if "redis" in stores
+def trace_command(command: str) -> AbstractContextManager[None]:
+    """Return a span around a command of Redis."""
+    return client_span("redis", command, **{"db.system.name": "redis"})
+
+
+# copier: endif
 request_began.append(name_request)
+call_started.append(trace_call)
+trace_carriers.append(propagate.inject)
 failure_logged.append(mark_failure)
 context_fields.append(trace_ids)

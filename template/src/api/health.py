@@ -15,12 +15,14 @@ class Health(BaseModel):
     stores: dict[str, bool] = {}
 
 
+@router.head("/live", include_in_schema=False)
 @router.get("/live")
 async def live() -> Health:
     """Tell that the process is alive, without asking anybody else."""
     return Health()
 
 
+@router.head("/ready", include_in_schema=False)
 @router.get("/ready", responses={503: {"model": Health, "description": "A store is away."}})
 async def ready(request: Request, response: Response) -> Health:
     """Tell whether all stores answer."""

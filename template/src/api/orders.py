@@ -3,16 +3,35 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 
-from src.api.dependencies import Orders, RequestOrigin
-from src.models.order import NewOrder, Order
+from src.airtight.outgoing import trace_headers
+from src.api.dependencies import CorrelationId
+from src.models.order import NewOrder, Order, Origin
+from src.services.orders import OrderFacade
 
 router = APIRouter(prefix="/orders", tags=["orders"])
+IN_PROGRESS: dict[int | str, dict[str, Any]] = {
+    202: {"description": "It is being emitted."},
+}
+
+
+async def request_origin(correlation_id: CorrelationId) -> Origin:
+    """Return what an order must know of the request that it comes from."""
+    return Origin(correlation_id, trace_headers().get("traceparent"))
+
+
+async def order_facade(request: Request) -> OrderFacade:
+    """Return the service's facade of orders."""
+    facade: OrderFacade = request.app.state.orders
+    return facade
+
+
+RequestOrigin = Annotated[Origin, Depends(request_origin)]
+Orders = Annotated[OrderFacade, Depends(order_facade)]
 IdempotencyKey = Annotated[
     str | None, Header(alias="Idempotency-Key", max_length=200, pattern="^[!-~]+$")
 ]
-IN_PROGRESS: dict[int | str, dict[str, Any]] = {202: {"description": "It is being emitted."}}
 
 
 @router.post("", status_code=201)

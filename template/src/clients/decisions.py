@@ -3,22 +3,32 @@
 import json
 from uuid import UUID, uuid4
 
-from src.connectors.postgres import PostgresConnector
+from src.connectors.postgres import Executor
 from src.models.credit_score import Decision, Score
 from src.utils.errors import DecisionNotFoundError
 
-ADD = "INSERT INTO decisions (id, score, default_probability, outcome, model, features) VALUES ($1, $2, $3, $4, $5, $6)"
+INSERT_DECISION = """
+    INSERT INTO decisions (id, score, default_probability, outcome, model, features)
+    VALUES ($1, $2, $3, $4, $5, $6)
+    RETURNING *
+"""
+SELECT_DECISION = "SELECT * FROM decisions WHERE id = $1"
 
 
 class DecisionRepository:
-    """Keeps decisions and finds them again; raises what the connector raises."""
+    """Stores decisions and finds them again; raises what the connector raises.
 
-    def __init__(self, connector: PostgresConnector) -> None:
-        self._connector = connector
+    Args:
+        database: the connector, or a connection within a transaction.
+    """
+
+    def __init__(self, database: Executor) -> None:
+        self._database = database
 
     async def add(self, score: Score, features: dict[str, float]) -> Decision:
-        """Keep a decision and the features it was made from."""
-        values = (
+        """Store a decision with the features that it is based on."""
+        row = await self._database.fetchrow(
+            INSERT_DECISION,
             uuid4(),
             score.score,
             score.default_probability,
@@ -26,13 +36,11 @@ class DecisionRepository:
             score.model,
             json.dumps(features),
         )
-        async with self._connector.connection() as connection:
-            return Decision(**await connection.fetchrow(f"{ADD} RETURNING *", *values))
+        return Decision(**row)
 
     async def get(self, decision_id: UUID) -> Decision:
         """Return a decision; raises DecisionNotFoundError."""
-        async with self._connector.connection() as connection:
-            row = await connection.fetchrow("SELECT * FROM decisions WHERE id = $1", decision_id)
+        row = await self._database.fetchrow(SELECT_DECISION, decision_id)
         if row is None:
             raise DecisionNotFoundError(decision_id)
         return Decision(**row)

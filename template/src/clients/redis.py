@@ -4,13 +4,19 @@ from src.connectors.redis import RedisConnector
 
 
 class BaseRedisClient:
-    """Reads and writes under a prefix, so that services can share a Redis; raises what the connector raises."""
+    """Reads and writes values; raises what the connector raises.
+
+    Args:
+        connector: to Redis.
+        prefix: of all keys, so that services can share a Redis.
+    """
 
     def __init__(self, connector: RedisConnector, prefix: str = "") -> None:
-        self._connector, self._prefix = connector, prefix
+        self._connector = connector
+        self._prefix = prefix
 
     async def read(self, key: str) -> bytes | None:
-        """Return the value of a key, None where there is none."""
+        """Return the value of a key; None where there is none."""
         value: bytes | None = await self._connector.call("GET", self._prefix + key)
         return value
 

@@ -32,9 +32,7 @@ class Registration(BaseModel):
     model_config = ConfigDict(coerce_numbers_to_str=True)
     registration: Annotated[
         str,
-        StringConstraints(
-            strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$"
-        ),
+        StringConstraints(strip_whitespace=True, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$"),
     ]
 
 

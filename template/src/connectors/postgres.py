@@ -1,111 +1,266 @@
-"""The connection to PostgreSQL: opened when first used, pooled, every wait bounded."""
+"""The connection to PostgreSQL: opened when it is first used, pooled, every wait bounded."""
 
-# copier: if false
-# fmt: off
-# isort: off
-# copier: endif
-from collections.abc import AsyncIterator
+import re
+import traceback
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from time import monotonic
+from typing import Any, Protocol
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 from pydantic import PostgresDsn
 
-# copier: if "opentelemetry" in observability
-from src.airtight import tracing as traces
-# copier: endif
-from src.utils.errors import APIError, PostgresConnectionError, PostgresConnectionNotAliveError, StoreRefusedError
+from src.utils.errors import (
+    APIError,
+    PostgresConnectionError,
+    PostgresConnectionNotAliveError,
+    PostgresTimeoutError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
+from src.utils.postgres_url import postgres_options
 
-# copier: if false
-# isort: on
-# fmt: on
-# copier: endif
+# OSError includes TimeoutError.
 DRIVER_ERRORS = (
     OSError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
-)  # and so TimeoutError
-REFUSED = asyncpg.PostgresError, asyncpg.InterfaceError
+)
 CONNECTION_LOST = (
+    OSError,
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
-    asyncpg.InsufficientResourcesError,
     asyncpg.OperatorInterventionError,
 )
+# The server cancels a statement by itself where `statement_timeout` is set.
+TOOK_TOO_LONG = (TimeoutError, asyncpg.QueryCanceledError)
+REFUSED_FOR_A_WHILE = (
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.TransactionRollbackError,
+)
+REFUSAL_LASTS = 5.0  # seconds for which a full disk counts as unavailable, as in `Retry-After`
+EVENT_LOOPS = ("asyncio", "uvloop")
+QUOTED = re.compile(r'"[^"]*"')
+
+
+class Executor(Protocol):
+    """What can execute statements: the connector, a connection within a transaction, or a fake."""
+
+    async def execute(self, query: str, /, *args: Any) -> str:
+        """Execute a statement and return its status."""
+
+    async def fetch(self, query: str, /, *args: Any) -> list[Any]:
+        """Return the rows of a statement."""
+
+    async def fetchrow(self, query: str, /, *args: Any) -> Any:
+        """Return the first row of a statement; None where there is none."""
+
+    async def fetchval(self, query: str, /, *args: Any) -> Any:
+        """Return the first value of the first row; None where there is none."""
 
 
 class PostgresConnector:
-    """A pool of connections; `timeout`, in seconds, bounds the wait for one, for its opening, for a statement."""
+    """A pool of connections to PostgreSQL.
 
-    def __init__(self, url: PostgresDsn, size: int, timeout: float) -> None:
-        options: dict[str, Any] = {
-            "min_size": 0,
-            "max_size": size,
-            "timeout": timeout,
-            "command_timeout": timeout,
-        }
-        # copier: if "opentelemetry" in observability
-        options["init"] = traces.trace_queries
-        # copier: endif
-        self._pool = asyncpg.create_pool(str(url), **options)
-        self._timeout, host = timeout, url.hosts()[0]
-        # copier: if "prometheus" in observability
-        self._waiting = 0
-        # copier: endif
-        self._address = (
-            (url.path or "/")[1:],
-            host["username"] or "",
-            host["host"] or "",
-            host["port"] or 5432,
+    Args:
+        url: of the database, with user and password.
+        size: the largest number of connections.
+        timeout: for a connection, and for each statement, in seconds.
+        statement_cache_size: the number of prepared statements that a connection keeps. It must be
+            0 behind PgBouncer in transaction mode, where each transaction may run on another
+            connection of the server; `pgbouncer=true` in the URL has the same effect.
+        read_only: whether a server that refuses to write, such as a replica, is good enough.
+        on_connect: is called with each new connection.
+    """
+
+    def __init__(
+        self,
+        url: PostgresDsn,
+        size: int,
+        timeout: float,
+        *,
+        statement_cache_size: int = 100,
+        read_only: bool = False,
+        on_connect: Callable[[Any], Coroutine[Any, Any, None]] | None = None,
+    ) -> None:
+        options = postgres_options(str(url))
+        self._pool = asyncpg.create_pool(
+            options.dsn,
+            min_size=0,
+            max_size=size,
+            timeout=min(timeout, options.connect_timeout or timeout),
+            command_timeout=timeout,
+            statement_cache_size=0 if options.pgbouncer else statement_cache_size,
+            init=on_connect,
         )
+        self._timeout = timeout
+        self._read_only = read_only
+        self._waiting = 0
+        self._refused_until = 0.0
+        host = url.hosts()[0]
+        self._address: dict[str, Any] = {
+            "database": (url.path or "/")[1:],
+            "user": host["username"] or "",
+            "host": host["host"] or "",
+            "port": host["port"] or 5432,
+        }
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Any]:
-        """Lend a connection; raises PostgresConnectionError, and StoreRefusedError for what the server refuses."""
-        # copier: if "prometheus" in observability
-        self._waiting += 1
-        # copier: endif
-        try:
-            await self._pool  # is opened the first time, without a connection
-            connection = await self._pool.acquire(timeout=self._timeout)
-        except DRIVER_ERRORS as exc:
-            raise PostgresConnectionError(*self._address) from exc
-        # copier: if "prometheus" in observability
-        finally:
-            self._waiting -= 1
-        # copier: endif
+    async def connection(self) -> AsyncIterator[PoolConnectionProxy]:
+        """Yield a connection.
+
+        Within the block errors of statements are the driver's, so that a repository can handle one
+        that it expects, such as `asyncpg.UniqueViolationError`. What leaves the block is translated,
+        if the driver has raised it; any other exception has nothing to do with PostgreSQL.
+
+        Raises:
+            PostgresConnectionError: There is no connection, or it was lost.
+            PostgresTimeoutError: A statement took too long.
+            StoreUnavailableError: PostgreSQL refuses a statement for a while.
+            StoreRefusedError: PostgreSQL refuses a statement.
+        """
+        connection = await self._acquire()
         try:
             yield connection
         except DRIVER_ERRORS as exc:
-            with suppress(
-                asyncpg.InterfaceError
-            ):  # raised where the pool has taken a lost connection back
-                if isinstance(exc, REFUSED) and not (
-                    isinstance(exc, CONNECTION_LOST) or connection.is_closed()
-                ):
-                    raise StoreRefusedError("postgres", type(exc).__name__) from exc
-                connection.terminate()  # it may hang, so it is not asked to close
-            raise PostgresConnectionError(*self._address) from exc
+            if not _is_raised_by_driver(exc):
+                raise
+            if isinstance(exc, asyncpg.ReadOnlySQLTransactionError):
+                # After a failover a new connection reaches the server that writes.
+                await self._close_idle_connections()
+                await self._pool.expire_connections()
+            raise self._translate(exc, connection) from exc
         finally:
-            with suppress(*DRIVER_ERRORS):  # a connection that is lost only now has done its work
-                await self._pool.release(connection)
+            await self._release(connection)
 
-    # copier: if "prometheus" in observability
-    def pool(self) -> dict[str, int]:
-        """Return how many connections are in use and idle, and how many callers wait for one."""
-        idle = self._pool.get_idle_size()
-        return {"in_use": self._pool.get_size() - idle, "idle": idle, "waiting": self._waiting}
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[PoolConnectionProxy]:
+        """Yield a connection within a transaction, which is rolled back if the block fails.
 
-    # copier: endif
+        Raises what `connection` raises.
+        """
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    async def execute(self, query: str, /, *args: Any) -> str:
+        """Execute a statement and return its status; raises what `connection` raises."""
+        async with self.connection() as connection:
+            return await connection.execute(query, *args)
+
+    async def fetch(self, query: str, /, *args: Any) -> list[Any]:
+        """Return the rows of a statement; raises what `connection` raises."""
+        async with self.connection() as connection:
+            return await connection.fetch(query, *args)
+
+    async def fetchrow(self, query: str, /, *args: Any) -> Any:
+        """Return the first row of a statement, or None; raises what `connection` raises."""
+        async with self.connection() as connection:
+            return await connection.fetchrow(query, *args)
+
+    async def fetchval(self, query: str, /, *args: Any) -> Any:
+        """Return the first value of the first row, or None; raises what `connection` raises."""
+        async with self.connection() as connection:
+            return await connection.fetchval(query, *args)
+
     async def is_alive(self) -> None:
-        """Ask for a sign of life; raises PostgresConnectionNotAliveError."""
+        """Check that PostgreSQL can be used; raises PostgresConnectionNotAliveError."""
         try:
-            async with self.connection() as connection:
-                await connection.execute("SELECT 1")
+            if monotonic() < self._refused_until:
+                raise StoreUnavailableError("postgres", "refused lately")
+            read_only = await self.fetchval("SHOW transaction_read_only")
+            if read_only == "on" and not self._read_only:
+                raise StoreUnavailableError("postgres", "read-only")
         except APIError as exc:
-            raise PostgresConnectionNotAliveError(*self._address) from exc.__cause__
+            cause = exc.__cause__ or exc
+            raise PostgresConnectionNotAliveError(**self._address) from cause
+
+    def pool(self) -> dict[str, int]:
+        """Return the numbers of connections in use and idle, and of callers that wait for one."""
+        idle = self._pool.get_idle_size()
+        in_use = self._pool.get_size() - idle
+        return {"in_use": in_use, "idle": idle, "waiting": self._waiting}
 
     async def aclose(self) -> None:
-        """Close all connections, busy or not."""
-        await self._pool  # one that was never opened cannot be closed
+        """Close all connections, also those in use."""
+        await self._pool  # a pool that was never opened cannot be closed
         self._pool.terminate()
+
+    async def _acquire(self) -> PoolConnectionProxy:
+        self._waiting += 1
+        try:
+            await self._pool  # opens it the first time, without a connection
+            return await self._pool.acquire(timeout=self._timeout)
+        except DRIVER_ERRORS as exc:
+            raise PostgresConnectionError(**self._address) from exc
+        finally:
+            self._waiting -= 1
+
+    async def _release(self, connection: PoolConnectionProxy) -> None:
+        """Return a connection to the pool; if it is lost, close those that are idle.
+
+        A server that has not confirmed within half of the timeout that it has cancelled a statement
+        has died without closing its connections. Each of them would cost a request the timeout.
+        """
+        lost = _is_closed(connection)
+        try:
+            await self._pool.release(connection, timeout=self._timeout / 2)
+        except DRIVER_ERRORS:
+            lost = True
+        if lost:
+            await self._close_idle_connections()
+
+    async def _close_idle_connections(self) -> None:
+        with suppress(asyncpg.InterfaceError):  # the pool is closed
+            while self._pool.get_idle_size() > 0:
+                connection = await self._pool.acquire()
+                connection.terminate()
+                await self._pool.release(connection)
+
+    def _translate(self, exc: Exception, connection: PoolConnectionProxy) -> APIError:
+        reason = type(exc).__name__
+        if isinstance(exc, TOOK_TOO_LONG):
+            return PostgresTimeoutError(**self._address)
+        if isinstance(exc, REFUSED_FOR_A_WHILE):
+            if isinstance(exc, asyncpg.InsufficientResourcesError):
+                self._refused_until = monotonic() + REFUSAL_LASTS
+            return StoreUnavailableError("postgres", reason)
+        if isinstance(exc, CONNECTION_LOST) or _is_closed(connection):
+            return PostgresConnectionError(**self._address)
+        _hide_values(exc)
+        return StoreRefusedError("postgres", reason)
+
+
+def _is_raised_by_driver(exc: BaseException) -> bool:
+    """Return whether the driver has raised an exception about a connection that was open.
+
+    The class does not say so: an OSError may as well be about a file or another service, and a
+    TimeoutError may come from `asyncio.timeout`.
+    """
+    modules = [
+        frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(exc.__traceback__)
+    ]
+    while modules and modules[-1].partition(".")[0] in EVENT_LOOPS:
+        modules.pop()
+    raised_in = modules[-1] if modules else ""
+    return raised_in.startswith("asyncpg.") and raised_in != "asyncpg.connect_utils"
+
+
+def _is_closed(connection: PoolConnectionProxy) -> bool:
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:  # the pool has taken a lost connection back
+        return True
+
+
+def _hide_values(exc: Exception) -> None:
+    """Remove the values of a statement from the text of an error, which would reach the log."""
+    repeats_values = isinstance(exc, asyncpg.DataError) or "query argument" in str(exc)
+    if repeats_values:
+        text = str(exc.args[0]).partition(": ")[0]
+        exc.args = (QUOTED.sub('"***"', text),)
+        exc.__cause__ = None
+        exc.__suppress_context__ = True

@@ -1,4 +1,4 @@
-"""Applications for credit, the scorecard that is the model, and the decisions that follow."""
+"""Applications for credit, the scorecard that scores them, and the decisions that follow."""
 
 from bisect import bisect_right
 from datetime import datetime
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, FiniteFloat, RootModel, ValidationError
 
 from src.utils.errors import CreditScoringModelNotFoundError
 
@@ -33,8 +33,12 @@ class CreditApplication(BaseModel, extra="forbid"):
     other_installments: Literal["none", "bank", "stores"] = "none"
 
 
+class Features(RootModel[dict[str, FiniteFloat]]):
+    """The weight of each value of an application, as it is cached."""
+
+
 class Score(BaseModel):
-    """What a model says; 20 points more double the odds that the credit is paid back."""
+    """The result of a model; 20 points more double the odds that the credit is paid back."""
 
     score: int
     default_probability: float
@@ -43,14 +47,14 @@ class Score(BaseModel):
 
 
 class Decision(Score):
-    """A score that was kept."""
+    """A score that was stored."""
 
     id: UUID
     created_at: datetime
 
 
 class Scorecard(BaseModel):
-    """A logistic model: the weights of an application's values add up to the log odds of a default."""
+    """A logistic model: the weights of an application add up to the log odds of a default."""
 
     name: str
     intercept: float
@@ -70,19 +74,31 @@ class Scorecard(BaseModel):
     def features(self, application: CreditApplication) -> dict[str, float]:
         """Return the weight of each value of an application."""
         values = application.model_dump()
-        weights = {name: known[values[name]] for name, known in self.categories.items()}
+        weights = {}
+        for name, categories in self.categories.items():
+            weights[name] = categories[values[name]]
         for name, bins in self.numbers.items():
-            weights[name] = bins[bisect_right(bins, (values[name], inf)) - 1][1]
+            position = bisect_right(bins, (values[name], inf)) - 1
+            weights[name] = bins[position][1]
         return weights
+
+    def could_give(self, features: dict[str, float]) -> bool:
+        """Return whether features can come from this model, and not from another or from nowhere."""
+        possible = {name: set(weights.values()) for name, weights in self.categories.items()}
+        for name, bins in self.numbers.items():
+            possible[name] = {weight for _, weight in bins}
+        if features.keys() != possible.keys():
+            return False
+        return all(weight in possible[name] for name, weight in features.items())
 
     def score(self, features: dict[str, float]) -> Score:
         """Return what the weights add up to."""
         log_odds = self.intercept + sum(features.values())
-        probability, score = (
-            round(1 / (1 + exp(-log_odds)), 4),
-            round(self.points[0] - self.points[1] * log_odds),
+        probability = round(1 / (1 + exp(-log_odds)), 4)
+        at_even_odds, per_unit = self.points
+        return Score(
+            score=round(at_even_odds - per_unit * log_odds),
+            default_probability=probability,
+            outcome="approved" if probability < self.approve_below else "declined",
+            model=self.name,
         )
-        outcome: Literal["approved", "declined"] = (
-            "approved" if probability < self.approve_below else "declined"
-        )
-        return Score(score=score, default_probability=probability, outcome=outcome, model=self.name)

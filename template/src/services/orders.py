@@ -10,7 +10,7 @@ from src.clients.printer import Printer
 from src.clients.tax_office import TaxOffice
 from src.config import Settings
 from src.connectors.postgres import PostgresConnector
-from src.models.order import NewOrder, Order, Origin, Status
+from src.models.order import NewOrder, Order, Origin
 from src.utils.errors import (
     OrderAlreadyEmittedError,
     OrderAlreadyInProgressError,
@@ -53,8 +53,12 @@ class OrderFacade:
         """Return an order; raises OrderNotFoundError."""
         return await self._status_service.get(order_id)
 
-    async def emit(self, order_id: UUID) -> Status:
-        """Emit the receipt of an order, unless that is done or being done; raises OrderError."""
+    async def emit(self, order_id: UUID) -> str:
+        """Emit the receipt of an order, unless that is done or being done, and return its status.
+
+        Raises:
+            OrderError: it failed; the order can be tried again.
+        """
         try:
             lock = await self._status_service.ensure_order_unlocked(order_id)
         except (OrderAlreadyInProgressError, OrderAlreadyEmittedError) as exc:

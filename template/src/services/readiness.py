@@ -1,40 +1,94 @@
-"""Whether the stores are there."""
+"""Whether the stores can be used; one record for each outage, whoever notices it first."""
 
 import asyncio
 import logging
-from typing import Any
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
 
-from src.airtight.logging import report_exception
-from src.utils.errors import UnavailableError
+from src.utils.errors import APIError, UnavailableError
 
 logger = logging.getLogger(__name__)
+Check = Callable[[], Awaitable[None]]
+
+
+class Store(Protocol):
+    """A store that the service depends on."""
+
+    async def is_alive(self) -> None:
+        """Check that the store can be used; raises UnavailableError."""
+
+    async def aclose(self) -> None:
+        """Close the connections to the store."""
+
+    def pool(self) -> dict[str, int]:
+        """Return the numbers of connections by their state."""
+
+
+class OutageLog:
+    """Logs the start and the end of each outage of a store.
+
+    Reads may succeed while writes are refused, so an outage ends when each operation that failed
+    has succeeded again.
+    """
+
+    def __init__(self) -> None:
+        self._failing: dict[str, set[str]] = defaultdict(set)
+
+    def is_failing(self, store: str, operation: str) -> bool:
+        """Return whether the operation failed when it was last tried."""
+        return operation in self._failing[store]
+
+    def failed(self, store: str, operation: str, exc: APIError) -> None:
+        """Log an ERROR if this is the start of an outage."""
+        if not self._failing[store]:
+            fields = {"error": type(exc).__name__, **exc.fields, "store": store}
+            logger.error("store is unavailable", exc_info=exc, extra=fields)
+        self._failing[store].add(operation)
+
+    def succeeded(self, store: str, operation: str) -> None:
+        """Log an INFO if this is the end of an outage."""
+        if operation not in self._failing[store]:
+            return
+        self._failing[store].discard(operation)
+        if not self._failing[store]:
+            logger.info("store is available again", extra={"store": store})
 
 
 class Readiness:
-    """Asks stores for a sign of life, and tells of each outage once."""
+    """Checks the stores.
+
+    Attributes:
+        stores: by name.
+        outages: what is known of them.
+    """
 
     def __init__(self) -> None:
         self.stores: dict[str, Any] = {}
-        self._away = set[str]()
+        self.outages = OutageLog()
+        self._checks: dict[str, list[Check]] = defaultdict(list)
+
+    def add_check(self, store: str, check: Check) -> None:
+        """Add what a store has to pass besides being alive; a check raises UnavailableError."""
+        self._checks[store].append(check)
 
     async def check(self) -> dict[str, bool]:
-        """Return for each store whether it answers."""
-        await asyncio.gather(*map(self._ask, self.stores))
-        return {name: name not in self._away for name in self.stores}
-
-    async def _ask(self, name: str) -> None:
-        try:
-            await self.stores[name].is_alive()
-        except UnavailableError as exc:
-            if name not in self._away:
-                report_exception(exc, store=name)
-            self._away.add(name)
-        else:
-            if name in self._away:
-                logger.info("store is back", extra={"store": name})
-            self._away.discard(name)
+        """Return for each store whether it can be used."""
+        results = await asyncio.gather(*map(self._check_store, self.stores))
+        return dict(zip(self.stores, results, strict=True))
 
     async def aclose(self) -> None:
         """Close the connections to all stores."""
         for store in self.stores.values():
             await store.aclose()
+
+    async def _check_store(self, name: str) -> bool:
+        try:
+            await self.stores[name].is_alive()
+            for check in self._checks[name]:
+                await check()
+        except UnavailableError as exc:
+            self.outages.failed(name, "readiness", exc)
+            return False
+        self.outages.succeeded(name, "readiness")
+        return True

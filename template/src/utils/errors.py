@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 
 class APIError(Exception):
@@ -29,7 +29,7 @@ class APIError(Exception):
 
     @classmethod
     def problem_type(cls) -> str:
-        """Return the stable URI reference of this kind of problem (RFC 9457)."""
+        """Return the stable URI reference of this kind of error."""
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__.removesuffix("Error"))
         return f"/errors/{words.lower()}"
 
@@ -90,6 +90,24 @@ class PostgresConnectionNotAliveError(PostgresConnectionError):
     """The connection to PostgreSQL is not alive."""
 
 
+@dataclasses.dataclass(eq=False)
+class PostgresTimeoutError(UnavailableError):
+    """A statement took too long, so PostgreSQL was asked to cancel it."""
+
+    database: str
+    user: str
+    host: str
+    port: int
+
+
+@dataclasses.dataclass(eq=False)
+class SchemaOutdatedError(UnavailableError):
+    """The tables in PostgreSQL are older than the service: migrations have to be run."""
+
+    revision: str | None
+    expected: str
+
+
 # copier: endif
 # copier: if "redis" in stores
 @dataclasses.dataclass(eq=False)
@@ -109,6 +127,14 @@ class RedisConnectionNotAliveError(RedisConnectionError):
 @dataclasses.dataclass(eq=False)
 class StoreRefusedError(APIError):
     """A store has refused what was asked of it."""
+
+    store: str
+    reason: str
+
+
+@dataclasses.dataclass(eq=False)
+class StoreUnavailableError(UnavailableError):
+    """A store refuses for a while what was asked of it."""
 
     store: str
     reason: str
@@ -159,14 +185,14 @@ class OrderAlreadyInProgressError(OrderError):
     """The receipt of this order is being emitted."""
 
     status_code = 202
-    order_status: Literal["emitting"] = "emitting"
+    order_status = "emitting"
 
 
 class OrderAlreadyEmittedError(OrderError):
     """The receipt of this order has been emitted."""
 
     status_code = 200
-    order_status: Literal["emitted"] = "emitted"
+    order_status = "emitted"
 
 
 class OrderEmissionTimeoutError(OrderError, UnavailableError):

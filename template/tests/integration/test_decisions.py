@@ -19,6 +19,7 @@ from src.connectors.redis import RedisConnector
 from src.main import create_app
 from src.models.credit_score import Scorecard
 from src.services.decisions import DecisionService
+from src.services.readiness import OutageLog
 
 MODEL = Scorecard.load(Path("src/models/credit_score.json"))
 
@@ -54,7 +55,7 @@ async def world() -> AsyncIterator[World]:
     app = create_app()
     cache = BaseRedisClient(redis, f"{os.environ['REDIS_PREFIX']}{uuid4()}:")
     repository = DecisionRepository(RollbackConnector(connection))  # type: ignore[arg-type]
-    app.state.decisions = DecisionService(MODEL, cache, repository, 60)
+    app.state.decisions = DecisionService(MODEL, cache, repository, 60, OutageLog())
     async with httpx2.AsyncClient(
         transport=httpx2.ASGITransport(app), base_url="http://test"
     ) as client:

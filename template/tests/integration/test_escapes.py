@@ -70,6 +70,14 @@ CASES = [
 ]
 
 
+# copier: if error_format == "problem"
+OWN_TYPES = {
+    "Short and stout.": "/errors/teapot",
+    "The body is too large.": "/errors/request-too-large",
+}
+
+
+# copier: endif
 def assert_body(response: httpx2.Response, status: int, detail: str | None) -> None:
     """The body of an error is the documented one, with the id that the header has."""
     # copier: if error_format == "message"
@@ -77,7 +85,8 @@ def assert_body(response: httpx2.Response, status: int, detail: str | None) -> N
     media_type = "application/json"
     # copier: endif
     # copier: if error_format == "problem"
-    expected = {"type": "about:blank", "title": response.json()["title"], "status": status}
+    problem_type = OWN_TYPES.get(detail or "", "about:blank")
+    expected = {"type": problem_type, "title": response.json()["title"], "status": status}
     expected = expected | ({"detail": detail} if detail else {})
     expected = expected | {"correlation_id": response.headers["x-request-id"]}
     media_type = "application/problem+json"

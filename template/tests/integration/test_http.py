@@ -4,19 +4,19 @@ from typing import Any
 
 import httpx2
 import pytest
-from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from src.airtight.bodies import MEDIA_TYPE
-from src.airtight.boundary import ErrorBoundary
 from src.main import create_app
 
 
-async def request(method: str, path: str, **headers: str) -> httpx2.Response:
+async def request(
+    method: str, path: str, headers: dict[str, str] | None = None, app: ASGIApp | None = None
+) -> httpx2.Response:
     """Send a request to a service in this process."""
-    transport = httpx2.ASGITransport(create_app())
+    transport = httpx2.ASGITransport(app or create_app())
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
         return await client.request(method, path, headers=headers)
 
@@ -41,26 +41,40 @@ async def test_preflight_is_for_allowed_origins(monkeypatch: pytest.MonkeyPatch)
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "x-request-id",
     }
-    allowed = await request("OPTIONS", "/health/live", Origin="http://a.example", **preflight)
-    refused = await request("OPTIONS", "/health/live", Origin="http://b.example", **preflight)
+    from_allowed = {"Origin": "http://a.example"} | preflight
+    from_other = {"Origin": "http://b.example"} | preflight
+    allowed = await request("OPTIONS", "/health/live", from_allowed)
+    refused = await request("OPTIONS", "/health/live", from_other)
     assert allowed.status_code == 200
     assert refused.status_code == 400
     assert "x-request-id" in allowed.headers
 
 
 class OwnMiddleware:
-    """A layer that a team adds."""
+    """A layer that a team adds; it fails."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.app(scope, receive, send)
+        raise KeyError("middleware")
 
 
-def test_boundary_stands_outside_all_other_layers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request passes the boundary, CORS, Starlette's errors, own middleware, handlers, router."""
+async def test_errors_of_own_middleware_pass_the_boundary_and_cors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The boundary is outermost, then CORS: an id and readable errors, whatever fails inside."""
     monkeypatch.setenv("CORS_ORIGINS", '["http://a.example"]')
+    app = create_app()
+    app.add_middleware(OwnMiddleware)
+    response = await request("GET", "/health/live", {"Origin": "http://a.example"}, app)
+    assert response.status_code == 500
+    assert response.headers["access-control-allow-origin"] == "http://a.example"
+    assert "x-request-id" in response.headers
+
+
+def test_own_middleware_stands_between_the_layers_of_starlette() -> None:
+    """A request passes Starlette's outer layer, own middleware, handlers and router."""
     app = create_app()
     app.add_middleware(OwnMiddleware)
     layer: Any = app.build_middleware_stack()
@@ -68,14 +82,8 @@ def test_boundary_stands_outside_all_other_layers(monkeypatch: pytest.MonkeyPatc
     while layer is not app.router:
         layers.append(type(layer))
         layer = layer.app
-    expected = [
-        ErrorBoundary,
-        CORSMiddleware,
-        ServerErrorMiddleware,
-        OwnMiddleware,
-        ExceptionMiddleware,
-    ]
+    expected = [ServerErrorMiddleware, OwnMiddleware, ExceptionMiddleware]
     assert sorted(expected, key=layers.index) == expected
-    assert layers[0] is ErrorBoundary
-    for layer_type in (ErrorBoundary, ServerErrorMiddleware, ExceptionMiddleware):
+    assert layers[0] is ServerErrorMiddleware
+    for layer_type in expected:
         assert layers.count(layer_type) == 1

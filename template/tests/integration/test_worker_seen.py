@@ -46,9 +46,9 @@ from tests.support.orders import lines, opened
 from tests.support.service import failures
 # copier: if "opentelemetry" in observability or "sentry" in observability
 from tests.support.sink import receiving
+
+
 # copier: endif
-
-
 # copier: if false
 # isort: on
 # fmt: on

@@ -144,8 +144,9 @@ async def test_emission_that_takes_too_long_is_ended() -> None:
             await asyncio.Event().wait()
 
     parts = SlowParts()
-    with pytest.raises(OrderEmissionTimeoutError):
-        await facade(parts, emission_timeout=0.01).emit(ORDER)
+    async with asyncio.timeout(30):
+        with pytest.raises(OrderEmissionTimeoutError):
+            await facade(parts, emission_timeout=0.01).emit(ORDER)
     assert (parts.calls[-1], parts.postponed) == ("release", False)
 
 

@@ -1,7 +1,6 @@
 """The fields of a record: what all have, what its request, its exception and its author add."""
 
 import logging
-import re
 import time
 from collections.abc import Mapping
 from functools import lru_cache
@@ -11,7 +10,7 @@ from ...utils.errors import APIError
 from ..context import get_correlation_id
 from ..hooks import context_fields
 from ..tracebacks import format_exception
-from .redaction import describe, redact, redact_text
+from .redaction import describe, redact, redact_path, redact_text
 from .truncation import cut_middle
 
 MAX_EXCEPTION = 16_000  # characters of a traceback
@@ -23,7 +22,6 @@ STANDARD = frozenset(
     {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
 )
 RESERVED = STANDARD.union(BASE, ["exception"])
-NEEDS_REDACTION = re.compile(r"[=:@]|eyJ|[0-9]{4}")  # cheaper than to redact each path
 
 
 def base_fields(name: str, level: str, message: str, created: float) -> dict[str, Any]:
@@ -120,13 +118,10 @@ def describe_exception(exc: BaseException) -> str:
 def request_fields(scope: Any) -> dict[str, Any]:
     """Return the method and path of a request, and the template of the path that has matched."""
     path = scope["path"][:MAX_PATH]
-    if NEEDS_REDACTION.search(path):
-        path = redact_text(path, MAX_PATH)
-    return {
-        "method": scope.get("method", "WEBSOCKET"),
-        "path": path,
-        "route": _route_template(scope),
-    }
+    route = _route_template(scope)
+    if path != route:
+        path = redact_path(path)
+    return {"method": scope.get("method", "WEBSOCKET"), "path": path, "route": route}
 
 
 def _route_template(scope: Any) -> str | None:

@@ -16,6 +16,10 @@ MAX_PIPE_LINE = 4_096  # bytes, with the line break
 MAX_LINE = 32_000  # bytes, with the line break
 
 
+class StdoutClosedError(OSError):
+    """The standard output was closed."""
+
+
 class Stdout:
     """Writes to the descriptor 1, past the buffers of `print` in which a line could be lost.
 
@@ -48,7 +52,7 @@ class Stdout:
         if self._poll is not None and not self._poll.poll(0):
             return 0
         if self._is_closed:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            raise StdoutClosedError(errno.EBADF, os.strerror(errno.EBADF))
         try:
             written = os.write(self._fd, line)
         except BlockingIOError:

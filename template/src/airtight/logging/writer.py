@@ -66,18 +66,38 @@ class LineWriter:
     def write(self, line: bytes) -> None:
         """Write a line, or put it into the buffer; never raise, never wait for a reader."""
         with self._lock:
-            if self._size + len(line) > MAX_BUFFERED:
-                self._write_lines()
-            if self._size + len(line) > MAX_BUFFERED:
-                self._drop()
-                return
-            self._lines.append(line)
-            self._size += len(line)
-            self._write_lines()
+            if self._lines or self._is_writing or not self._write_at_once(line):
+                self._put_into_buffer(line)
         if self._lines:
             self._handle_backlog()
         elif self._dropped:
             self._report()
+
+    def _write_at_once(self, line: bytes) -> bool:
+        """Write a line past the empty buffer, and return whether it was written."""
+        self._is_writing = True
+        try:
+            written = self.target.write(line)
+        except OSError as exc:
+            self._handle_error(exc)
+            return False
+        finally:
+            self._is_writing = False
+        self._is_broken = False
+        if 0 < written < len(line):
+            self._lines.appendleft(line[written:])
+            self._size += len(line) - written
+        return written > 0
+
+    def _put_into_buffer(self, line: bytes) -> None:
+        if self._size + len(line) > MAX_BUFFERED:
+            self._write_buffer()
+        if self._size + len(line) > MAX_BUFFERED:
+            self._drop()
+            return
+        self._lines.append(line)
+        self._size += len(line)
+        self._write_buffer()
 
     def flush(self, timeout: float) -> bool:
         """Write what is buffered, and return whether all of it was written.
@@ -104,7 +124,7 @@ class LineWriter:
     def _flush(self) -> bool:
         while True:
             with self._lock:
-                self._write_lines()
+                self._write_buffer()
                 if not self._lines:
                     return True
                 seconds = self._patient_until - time.monotonic()
@@ -112,7 +132,7 @@ class LineWriter:
                     return False
             self.target.wait(seconds)
 
-    def _write_lines(self) -> None:
+    def _write_buffer(self) -> None:
         """Write as many lines as possible; the lock is held."""
         if self._is_writing:
             return  # a line that was logged within a write; the write goes on with it
@@ -129,14 +149,15 @@ class LineWriter:
                 self._lines.popleft()
             self._is_dropping = False
         except OSError as exc:
-            if not self._is_broken:
-                complain(
-                    f"cannot write the log to {self.target.name} ({exc!r});"
-                    " unless that ends, records are lost"
-                )
-            self._is_broken = True
+            self._handle_error(exc)
         finally:
             self._is_writing = False
+
+    def _handle_error(self, exc: OSError) -> None:
+        if not self._is_broken:
+            place = self.target.name
+            complain(f"cannot write to {place} ({exc!r}); unless that ends, records are lost")
+        self._is_broken = True
 
     def _drop(self) -> None:
         self._dropped += 1
@@ -173,7 +194,7 @@ class LineWriter:
             else:
                 self.target.wait(RETRY_SECONDS)
             with self._lock:
-                self._write_lines()
+                self._write_buffer()
                 if not self._lines:
                     self._thread = None
                     break

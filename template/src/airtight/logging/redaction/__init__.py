@@ -23,10 +23,14 @@ MAX_TOTAL = 16_000  # characters of all texts in one value
 ITEM_COST = 10  # characters, so that empty items are bounded, too
 OVERLAP = 100  # characters after the cut that are searched, for a secret that stands across it
 INTEGERS = range(-(2**63), 2**64)  # what JSON for others may hold
+AS_THEY_ARE = (bool, float, type(None))
+BYTES = (bytes, bytearray)
+MAPPINGS = (dict, Mapping)  # `dict` alone is found faster
 SEQUENCES = (list, tuple, set, frozenset)
 LABELS = ("name", "key", "field", "header")  # of `{"name": "password", "value": "x"}`
 
 SIGN = re.compile(r"""[=:"'`<%]""")  # where none is, nothing belongs to a name
+LONG_NUMBER = re.compile(r"[0-9]{4}[0-9 -]{9}")
 WEB_TOKEN = re.compile(r"(?<![\w-])eyJ[\w-]++\.[\w.-]++")
 AUTHORIZATION = re.compile(r"\b(basic|bearer)(\s{1,3}+)([\w.~+/:=-]++)", re.IGNORECASE)
 PLAIN_WORD = re.compile(r"[a-z]++[:=]?+|[A-Z]?[a-z]++")
@@ -60,18 +64,17 @@ class Redactor:
         redacted = self._search(text[: limit + OVERLAP], is_cut=rest > OVERLAP)
         return f"{redacted[:limit]}… ({rest} more)"
 
-    def is_secret(self, name: str, value: Any = None) -> bool:
+    def is_secret(self, name: str, value: Any = ...) -> bool:
         """Return whether the value under a name is secret."""
-        end = name[-MAX_NAME:]
-        if not self._names.is_secret(end):
+        if value is None or not self._names.is_secret(name):
             return False
-        return not (isinstance(value, int | float) and is_measure(end))
+        return not (isinstance(value, int | float) and is_measure(name))
 
     def _search(self, text: str, is_cut: bool) -> str:
         if "://" in text:
             text = redact_url_passwords(text, is_cut)
         lowered = _lower(text)
-        if SIGN.search(text) or "--" in text:
+        if "--" in text or SIGN.search(text):
             text = redact_pairs(text, lowered, self._names)
         if "bearer" in lowered or "basic" in lowered:
             text = AUTHORIZATION.sub(_redact_authorization, text)
@@ -83,10 +86,12 @@ class Redactor:
 class _Walk:
     """Redacts one value; `remaining` bounds the texts in it, so that nesting costs nothing."""
 
+    __slots__ = ("_max_text", "_redactor", "_remaining")
+
     def __init__(self, redactor: Redactor, max_text: int) -> None:
         self._redactor = redactor
         self._max_text = max_text
-        self.remaining = MAX_TOTAL
+        self._remaining = MAX_TOTAL
 
     def redact(self, value: Any, depth: int) -> Any:
         try:
@@ -95,53 +100,51 @@ class _Walk:
             return f"<{type(value).__qualname__}>"
 
     def _redact(self, value: Any, depth: int) -> Any:
-        self.remaining -= ITEM_COST
+        self._remaining -= ITEM_COST
         if isinstance(value, str):
             return self._redact_text(value)
-        if value is None or isinstance(value, bool | float):
+        if isinstance(value, AS_THEY_ARE):
             return value
         if isinstance(value, int):
             return _redact_number(value)
-        if isinstance(value, bytes | bytearray):
+        if isinstance(value, BYTES):
             text = bytes(value[: self._max_text + OVERLAP]).decode(errors="backslashreplace")
             return repr(self._redact_text(text).encode())
-        if depth and isinstance(value, Mapping):
+        if depth and isinstance(value, MAPPINGS):
             return self._redact_mapping(value, depth - 1)
         if depth and isinstance(value, SEQUENCES):
             return self._redact_sequence(value, depth - 1)
         return self._redact_text(_describe(value))
 
     def _redact_text(self, text: str) -> str:
-        limit = max(0, min(self._max_text, self.remaining))
-        self.remaining -= min(len(text), limit)
+        limit = max(0, min(self._max_text, self._remaining))
+        self._remaining -= min(len(text), limit)
         return self._redactor.redact_text(text, limit)
 
     def _redact_mapping(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
         redacted: dict[str, Any] = {}
-        label = self._secret_label(value)
+        has_secret_label = "value" in value and self._has_secret_label(value)
         for key, item in islice(value.items(), MAX_ITEMS):
-            if self.remaining <= 0:
+            if self._remaining <= 0:
                 break
             name = _describe_key(key)
-            if item is not None and (name == label or self._redactor.is_secret(name, item)):
+            self._remaining -= len(name)
+            is_secret = self._redactor.is_secret(name, item)
+            if is_secret or (has_secret_label and name == "value"):
                 redacted[name] = HIDDEN
             else:
                 redacted[name] = self.redact(item, depth)
-            self.remaining -= len(name)
         return redacted
 
-    def _secret_label(self, value: Mapping[Any, Any]) -> str:
-        """Return `value` if that is what a mapping such as `{"name": "token", ...}` hides."""
-        for label in LABELS:
-            name = value.get(label)
-            if isinstance(name, str) and self._redactor.is_secret(name):
-                return "value"
-        return ""
+    def _has_secret_label(self, value: Mapping[Any, Any]) -> bool:
+        """Return whether this is a mapping such as `{"name": "token", "value": "x"}`."""
+        labels = [value.get(label) for label in LABELS]
+        return any(isinstance(label, str) and self._redactor.is_secret(label) for label in labels)
 
     def _redact_sequence(self, value: Iterable[Any], depth: int) -> list[Any]:
         redacted: list[Any] = []
         for item in islice(value, MAX_ITEMS):
-            if self.remaining <= 0:
+            if self._remaining <= 0:
                 break
             if self._is_secret_pair(item):
                 redacted.append([self.redact(item[0], depth), HIDDEN])
@@ -179,6 +182,13 @@ def redact_text(text: str, limit: int = MAX_TEXT) -> str:
     return _Current.redactor.redact_text(text, limit)
 
 
+def redact_path(path: str) -> str:
+    """Return a path without secrets; most have none, which is seen at a glance."""
+    if "=" in path or ":" in path or "eyJ" in path or LONG_NUMBER.search(path):
+        return redact_text(path)
+    return path
+
+
 def describe(value: Any) -> str:
     """Return a value as a text, whatever it is; a class name if it has none."""
     try:
@@ -188,14 +198,16 @@ def describe(value: Any) -> str:
 
 
 def _describe(value: Any) -> str:
-    if isinstance(value, (Mapping, *SEQUENCES)):
+    if isinstance(value, (MAPPINGS, SEQUENCES)):
         return reprlib.repr(value)  # bounded in depth and size
     return str(value)
 
 
 def _describe_key(key: Any) -> str:
+    if isinstance(key, str):
+        return key[:MAX_NAME]
     if isinstance(key, bytes):
-        key = key[:MAX_NAME].decode(errors="backslashreplace")
+        return key[:MAX_NAME].decode(errors="backslashreplace")
     return describe(key)[:MAX_NAME]
 
 

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterator
 
-DIGITS = re.compile(r"[0-9]++(?:[ -][0-9]{3,}+)*+")  # groups of cards have three digits or more
+# On cards the first group has four digits, and none has less than three.
+DIGITS = re.compile(r"[0-9]{4,}+(?:[ -][0-9]{3,}+)*+")
 GROUP = re.compile(r"[0-9]++")
 SHORTEST = 13
 LONGEST = 19
@@ -12,7 +13,7 @@ DOUBLED = str.maketrans("0123456789", "0246813579")  # the sum of the digits of 
 HEX = "0123456789abcdefABCDEF"
 LONG_ID = 24  # hexadecimal digits; trace ids and UUIDs have 32
 
-Span = tuple[int, int]
+Region = tuple[int, int]
 
 
 def redact_card_numbers(text: str) -> str:
@@ -49,7 +50,7 @@ def _redact_run(run: re.Match[str]) -> str:
     return "".join(parts) + text[position:]
 
 
-def _find(text: str, groups: list[Span]) -> Iterator[Span]:
+def _find(text: str, groups: list[Region]) -> Iterator[Region]:
     """Yield where card numbers start and end: one group of digits, or several side by side."""
     number = 0
     while number < len(groups):
@@ -61,7 +62,7 @@ def _find(text: str, groups: list[Span]) -> Iterator[Span]:
         number = last + 1
 
 
-def _last_group(text: str, groups: list[Span], first: int) -> int:
+def _last_group(text: str, groups: list[Region], first: int) -> int:
     """Return the last group of the card number that starts with the group `first`; -1 if none."""
     digits = ""
     for number in range(first, len(groups)):

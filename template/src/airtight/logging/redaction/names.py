@@ -1,7 +1,7 @@
 """Which names stand for secrets: of fields, parameters, headers, elements and variables."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 MAX_NAME = 100  # characters; what is longer is judged by its end, next to the value
@@ -83,7 +83,7 @@ class SecretNames:
     def __init__(self, extra: Iterable[str] = ()) -> None:
         added = [" ".join(split_words(name)) for name in extra]
         self._phrases = tuple(f" {phrase} " for phrase in (*PHRASES, *added) if phrase)
-        self._roots = _roots([*PARTS, *(phrase.split()[0] for phrase in self._phrases)])
+        self._roots = find_roots([*PARTS, *self._phrases])
         self.is_secret = lru_cache(maxsize=4_096)(self._is_secret)
 
     def _is_secret(self, name: str) -> bool:
@@ -117,12 +117,13 @@ def split_words(name: str) -> list[str]:
     return [word.lower() for word in WORD.findall(name[-MAX_NAME:])]
 
 
-def _roots(words: Iterable[str]) -> tuple[str, ...]:
-    """Return the fewest parts of words of which each word has at least one."""
+def find_roots(names: Sequence[str]) -> tuple[str, ...]:
+    """Return a few words such that each of the names contains at least one of them."""
+    text = " ".join(names)
     roots: list[str] = []
-    for word in sorted(set(words), key=len):
-        if not any(root in word for root in roots):
-            roots.append(word)
+    for name in sorted(names, key=lambda name: (len(name.split()), len(name))):
+        if not any(root in name for root in roots):
+            roots.append(max(name.split(), key=text.count))  # the word that most names share
     return tuple(roots)
 
 

@@ -8,7 +8,7 @@ import re
 
 from .names import MAX_NAME, SecretNames, is_measure
 
-Span = tuple[int, int]
+Region = tuple[int, int]
 
 NAME = re.compile(r"[A-Za-z0-9_-]*+")
 NAME_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
@@ -89,14 +89,14 @@ def redact_pairs(text: str, lowered: str, names: SecretNames) -> str:
     return "".join(parts) + text[written:]
 
 
-def _find_name(text: str, start: int, earliest: int) -> Span:
+def _find_name(text: str, start: int, earliest: int) -> Region:
     """Return the name around a part of it."""
     before = text[max(earliest, start - MAX_NAME) : start]
     first = start - (len(before) - len(before.rstrip(NAME_CHARACTERS)))
     return first, _end(NAME, text, start)
 
 
-def _find_value(text: str, name_start: int, name_end: int) -> Span | None:
+def _find_value(text: str, name_start: int, name_end: int) -> Region | None:
     """Return the value that belongs to a name; None if there is none."""
     before = text[max(0, name_start - CONTEXT) : name_start]
     name = text[name_start:name_end]
@@ -104,19 +104,19 @@ def _find_value(text: str, name_start: int, name_end: int) -> Span | None:
         return _find_element(text, name_end, name)
     is_quoted = before.endswith(("'", '"'))
     if is_quoted and LABEL.search(before):
-        span = _find_labelled(text, name_end)
-        if span is not None:
-            return span
-    span = _find_separated(text, name_end, name)
-    if span is not None:
-        return span
+        region = _find_labelled(text, name_end)
+        if region is not None:
+            return region
+    region = _find_separated(text, name_end, name)
+    if region is not None:
+        return region
     comma = COMMA.match(text, name_end)
     if is_quoted and comma and PAIR_START.search(before):
         return _find_quoted(text, comma.end())
     return _find_after_blanks(text, name_end, name)
 
 
-def _find_element(text: str, name_end: int, name: str) -> Span | None:
+def _find_element(text: str, name_end: int, name: str) -> Region | None:
     """Return the content of an element of XML."""
     tag_end = TAG_END.match(text, name_end)
     if tag_end is None:
@@ -127,7 +127,7 @@ def _find_element(text: str, name_end: int, name: str) -> Span | None:
     return tag_end.end(), len(text)
 
 
-def _find_labelled(text: str, name_end: int) -> Span | None:
+def _find_labelled(text: str, name_end: int) -> Region | None:
     """Return the value of a part of a multipart form, or of `name="token" value="x"`."""
     headers = PART_HEADERS.match(text, name_end)
     if headers:
@@ -140,7 +140,7 @@ def _find_labelled(text: str, name_end: int) -> Span | None:
     return _find_separated(text, label.end(), "")
 
 
-def _find_separated(text: str, name_end: int, name: str) -> Span | None:
+def _find_separated(text: str, name_end: int, name: str) -> Region | None:
     """Return the value in `name=value`, `"name": "value"`, `name => value`."""
     separator = SEPARATOR.match(text, name_end)
     if separator is None:
@@ -162,7 +162,7 @@ def _find_separated(text: str, name_end: int, name: str) -> Span | None:
     return _find_bare(text, start)
 
 
-def _find_bare(text: str, start: int) -> Span | None:
+def _find_bare(text: str, start: int) -> Region | None:
     """Return what stands without quotes, up to what could follow it."""
     end = _end(BARE, text, start)
     value = text[start:end]
@@ -173,7 +173,7 @@ def _find_bare(text: str, start: int) -> Span | None:
     return start, _end(GROUPS, text, end)
 
 
-def _find_quoted(text: str, start: int) -> Span | None:
+def _find_quoted(text: str, start: int) -> Region | None:
     """Return what stands in quotes, up to the end of the text if they are not closed."""
     opening = QUOTE.match(text, start)
     if opening is None:
@@ -205,7 +205,7 @@ def _find_closing_bracket(text: str, start: int) -> int:
     return len(text)
 
 
-def _find_after_blanks(text: str, name_end: int, name: str) -> Span | None:
+def _find_after_blanks(text: str, name_end: int, name: str) -> Region | None:
     """Return the value in `PASSWORD 'x'` of SQL, or in `--password x` of a command."""
     blanks = BLANKS.match(text, name_end)
     if blanks is None:
