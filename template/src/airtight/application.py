@@ -23,6 +23,7 @@ class AirtightAPI(FastAPI):
     Args:
         cors_origins: the origins that browsers may call from; errors are readable there, too.
         request_id_header: the name of the header with the correlation id.
+        max_body_size: bytes of a body; a limit of a router or a route wins.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class AirtightAPI(FastAPI):
         *,
         cors_origins: Sequence[str] = (),
         request_id_header: str = "X-Request-ID",
+        max_body_size: int | None = None,
         **options: Any,
     ) -> None:
         handlers = dict(options.pop("exception_handlers", None) or {})
@@ -37,6 +39,8 @@ class AirtightAPI(FastAPI):
             if error_class is not Exception or 500 not in handlers:
                 handlers.setdefault(error_class, handle_exception)
         super().__init__(exception_handlers=handlers, **options)
+        # Set here, the limit is checked in one place; as an argument, again in each route.
+        self.max_body_size = max_body_size
         self._cors_origins = list(cors_origins)
         self._request_id_header = request_id_header
         self._boundary = ErrorBoundary(

@@ -30,8 +30,8 @@ from dev.ports import free_port
 # copier: endif
 from dev.tasks import ORDER
 # copier: if "prometheus" in observability
-from src.connectors.redis import RedisConnector
 from src.airtight.worker_metrics import Page
+from src.connectors.redis import RedisConnector
 # copier: endif
 # copier: if "prometheus" in observability
 from tests.integration.test_metrics import OF_WORKERS, scrape
