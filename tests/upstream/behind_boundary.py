@@ -4,17 +4,19 @@ The boundary classifies and reports errors as in a service, but errors have the 
 gives them, so that a failing test shows a difference in behaviour and not only in the body's form.
 """
 
+from typing import Any
+
 import fastapi
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from src.airtight import handlers
-from src.airtight.boundary import ErrorBoundary
+from src.airtight.application import AirtightAPI
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.types import ASGIApp, Scope
+from starlette.types import Scope
 
 HEADERS_OF_THE_BODY = ("content-length", "content-type")
-build_own_response = handlers.answer
+build_own_response = handlers.build_error_response
 
 
 def build_response(scope: Scope, exc: BaseException) -> Response:
@@ -39,15 +41,14 @@ def build_fastapi_response(exc: BaseException) -> Response:
     return PlainTextResponse("Internal Server Error", 500)
 
 
-class AppBehindBoundary(fastapi.FastAPI):
-    """FastAPI with the error boundary around its layers."""
+class AppBehindBoundary(AirtightAPI):
+    """FastAPI with the error boundary around it, and with FastAPI's own OpenAPI document."""
 
-    def build_middleware_stack(self) -> ASGIApp:
-        """Put the boundary around Starlette's layers."""
-        handlers.install(self)
-        stack = super().build_middleware_stack()
-        return ErrorBoundary(stack, "X-Request-ID", 1_000_000, build_response, lambda app: app)
+    def openapi(self) -> dict[str, Any]:
+        """Return the document that FastAPI makes."""
+        return FASTAPI.openapi(self)
 
 
-handlers.answer = build_response
+FASTAPI = fastapi.FastAPI
+handlers.build_error_response = build_response
 fastapi.FastAPI = fastapi.applications.FastAPI = AppBehindBoundary  # type: ignore[misc]
