@@ -113,10 +113,11 @@ def edit_main(project: Path) -> None:
 
 
 def edit_settings(project: Path) -> None:
-    """Add a setting, and show it in the example of settings."""
+    """Add a setting, show it in the example of settings, and let it into the containers."""
     insert(project, "src/config.py", '    region: str = "eu"\n', before="    cors_origins: Origins")
     region = "LOG_LEVEL=debug\n# where customers are\nREGION=eu\n"
     change(project, ".env.example", "LOG_LEVEL=info\n", region)
+    insert(project, "compose.yaml", "  REGION:\n", before="  LOG_LEVEL:\n")
 
 
 def add_dependency(project: Path) -> None:
