@@ -141,7 +141,14 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 def create_app() -> FastAPI:
     """Build the application."""
     settings = load_settings()
-    configure_logging(settings.log_level, settings.log_format, SERVICE_NAME, settings.log_file)
+    configure_logging(
+        settings.log_level,
+        settings.log_format,
+        SERVICE_NAME,
+        settings.log_file,
+        levels=settings.log_levels,
+        redact_fields=settings.redact_fields,
+    )
     telemetry: Any = {"tracing": False, "metrics": False, "logs": False}
     # copier: if "opentelemetry" in observability
     telemetry |= tracing.telemetry_to(settings.otel_exporter_otlp_endpoint, SERVICE_NAME)
