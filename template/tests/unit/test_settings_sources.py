@@ -120,7 +120,7 @@ def test_origin_star_from_env_file(env_file: Path, monkeypatch: pytest.MonkeyPat
     ("name", "text", "problem"),
     [
         ("LOG_LEVELS", "httpx2=warning", 'write a JSON object, such as {"httpx2": "warning"}'),
-        ("LOG_LEVELS", '{"httpx2"', 'write a JSON object, such as {"httpx2": "warning"}'),
+        ("LOG_LEVELS", "{httpx2: warning}", 'write a JSON object, such as {"httpx2": "warning"}'),
         ("LOG_LEVELS", '["httpx2"]', 'write a JSON object, such as {"httpx2": "warning"}'),
         ("LOG_LEVELS", '{"httpx2": "loud"}', "should be 'debug', 'info', 'warning'"),
         ("REDACT_FIELDS", "customer,!!", "the name of a field consists of letters and digits"),
