@@ -135,9 +135,7 @@ class PostgresConnector:
             if not isinstance(exc, DRIVER_ERRORS) or not _is_about(connections, exc):
                 raise
             if isinstance(exc, asyncpg.ReadOnlySQLTransactionError):
-                # After a failover a new connection reaches the server that writes.
-                await self._close_idle_connections()
-                await self._pool.expire_connections()
+                await self._leave_server()
             raise self._translate(exc, connection) from exc
         finally:
             await self._release(connection)
@@ -178,6 +176,7 @@ class PostgresConnector:
                 raise StoreUnavailableError("postgres", "refused lately")
             read_only = await self.fetchval("SHOW transaction_read_only")
             if read_only == "on" and not self._read_only:
+                await self._leave_server()
                 raise StoreUnavailableError("postgres", "read-only")
         except APIError as exc:
             cause = exc.__cause__ or exc
@@ -217,6 +216,11 @@ class PostgresConnector:
             lost = True
         if lost:
             await self._close_idle_connections()
+
+    async def _leave_server(self) -> None:
+        """Have new connections for what comes next: after a failover they reach another server."""
+        await self._close_idle_connections()
+        await self._pool.expire_connections()
 
     async def _close_idle_connections(self) -> None:
         with suppress(asyncpg.InterfaceError):  # the pool is closed

@@ -1,281 +1,151 @@
-"""The connection to PostgreSQL: opened when it is first used, pooled, every wait bounded."""
+"""The connection to Redis: opened when it is first used, pooled, every wait bounded."""
 
-import re
-import traceback
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from time import monotonic
-from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
-import asyncpg
-from asyncpg.pool import PoolConnectionProxy
-from pydantic import PostgresDsn
+from pydantic import RedisDsn
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError, InvalidResponse, RedisError, TimeoutError
 
 from src.utils.errors import (
     APIError,
-    PostgresConnectionError,
-    PostgresConnectionNotAliveError,
-    PostgresTimeoutError,
+    RedisConnectionError,
+    RedisConnectionNotAliveError,
     StoreRefusedError,
     StoreUnavailableError,
 )
-from src.utils.postgres_url import postgres_options
 
-# OSError includes TimeoutError.
-DRIVER_ERRORS = (
-    OSError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-)
-CONNECTION_LOST = (
-    OSError,
-    asyncpg.InternalClientError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-)
-# The server cancels a statement by itself where `statement_timeout` is set.
-TOOK_TOO_LONG = (TimeoutError, asyncpg.QueryCanceledError)
-REFUSED_FOR_A_WHILE = (
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.TransactionRollbackError,
-)
-REFUSAL_LASTS = 5.0  # seconds for which a full disk counts as unavailable, as in `Retry-After`
-MAX_CAUSES = 10  # of an error that are searched for values
-EVENT_LOOPS = ("asyncio", "uvloop")
-QUOTED = re.compile(r'"[^"]*"')
+CONNECTION_LOST = (ConnectionError, TimeoutError, InvalidResponse, RuntimeError)
+# What uvloop raises, as a RuntimeError, about a connection that the server has reset.
+TRANSPORT_CLOSED = "the handler is closed"
+# The codes of errors that pass, such as a memory that is full, or a replica without its master.
+REFUSED_FOR_A_WHILE = {
+    "BUSY",
+    "CLUSTERDOWN",
+    "LOADING",
+    "MASTERDOWN",
+    "MISCONF",
+    "NOREPLICAS",
+    "OOM",
+    "READONLY",
+    "TRYAGAIN",
+}
+# Of these, those with which a new connection may reach another server.
+SERVED_ELSEWHERE = {"CLUSTERDOWN", "LOADING", "MASTERDOWN", "NOREPLICAS", "READONLY"}
+REFUSAL_LASTS = 5.0  # seconds for which it counts as unavailable, as in `Retry-After`
 
 
-class Executor(Protocol):
-    """What can execute statements: the connector, a connection within a transaction, or a fake."""
+class ConnectionPool(BlockingConnectionPool):
+    """A pool of connections that can be replaced.
 
-    async def execute(self, query: str, /, *args: Any) -> str:
-        """Execute a statement and return its status."""
+    Attributes:
+        waiting: the number of callers that wait for a connection.
+    """
 
-    async def fetch(self, query: str, /, *args: Any) -> list[Any]:
-        """Return the rows of a statement."""
+    waiting = 0
 
-    async def fetchrow(self, query: str, /, *args: Any) -> Any:
-        """Return the first row of a statement; None where there is none."""
+    async def get_connection(self, *args: Any, **options: Any) -> Any:
+        """Return a connection as soon as there is one."""
+        self.waiting += 1
+        try:
+            return await super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
+        finally:
+            self.waiting -= 1
 
-    async def fetchval(self, query: str, /, *args: Any) -> Any:
-        """Return the first value of the first row; None where there is none."""
+    async def replace_connections(self) -> None:
+        """Close the connections: those that are idle now, those in use when they are released."""
+        await self.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]
+        for connection in self._available_connections:
+            await connection.disconnect(nowait=True)
 
 
-class PostgresConnector:
-    """A pool of connections to PostgreSQL.
+class RedisConnector:
+    """A pool of connections to Redis.
 
     Args:
-        url: of the database, with user and password.
+        url: of the database, with the password.
         size: the largest number of connections.
-        timeout: for a connection, and for each statement, in seconds.
-        statement_cache_size: the number of prepared statements that a connection keeps. It must be
-            0 behind PgBouncer in transaction mode, where each transaction may run on another
-            connection of the server; `pgbouncer=true` in the URL has the same effect.
-        read_only: whether a server that refuses to write, such as a replica, is good enough.
-        on_connect: is called with each new connection.
+        timeout: for a connection, and for each response, in seconds.
+        observe_command: is called with the name of each command, and returns a context manager in
+            which the command runs.
     """
 
     def __init__(
         self,
-        url: PostgresDsn,
+        url: RedisDsn,
         size: int,
         timeout: float,
         *,
-        statement_cache_size: int = 100,
-        read_only: bool = False,
-        on_connect: Callable[[Any], Coroutine[Any, Any, None]] | None = None,
+        observe_command: Callable[[str], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
-        options = postgres_options(str(url))
-        self._pool = asyncpg.create_pool(
-            options.dsn,
-            min_size=0,
-            max_size=size,
-            timeout=min(timeout, options.connect_timeout or timeout),
-            command_timeout=timeout,
-            statement_cache_size=0 if options.pgbouncer else statement_cache_size,
-            init=on_connect,
+        # A second attempt over a new connection costs nothing if Redis was restarted meanwhile.
+        # After a timeout there is none: it would double the wait.
+        retried: Any = (ConnectionError, RuntimeError)
+        self._pool = ConnectionPool.from_url(
+            str(url),
+            max_connections=size,
+            timeout=timeout,
+            socket_connect_timeout=timeout,
+            socket_timeout=timeout,
+            retry=Retry(NoBackoff(), 1, supported_errors=retried),
         )
-        self._timeout = timeout
-        self._read_only = read_only
-        self._waiting = 0
+        self._redis: Any = Redis.from_pool(self._pool)
+        self._observe_command = observe_command
         self._refused_until = 0.0
-        host = url.hosts()[0]
-        self._address: dict[str, Any] = {
-            "database": (url.path or "/")[1:],
-            "user": host["username"] or "",
-            "host": host["host"] or "",
-            "port": host["port"] or 5432,
-        }
+        self._address: dict[str, Any] = {"host": url.host or "localhost", "port": url.port or 6379}
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[PoolConnectionProxy]:
-        """Yield a connection.
-
-        Within the block errors of statements are the driver's, so that a repository can handle one
-        that it expects, such as `asyncpg.UniqueViolationError`. What leaves the block is translated,
-        if the driver has raised it; any other exception has nothing to do with PostgreSQL.
+    async def call(self, *command: Any) -> Any:
+        """Send a command and return the response.
 
         Raises:
-            PostgresConnectionError: There is no connection, or it was lost.
-            PostgresTimeoutError: A statement took too long.
-            StoreUnavailableError: PostgreSQL refuses a statement for a while.
-            StoreRefusedError: PostgreSQL refuses a statement.
+            RedisConnectionError: There is no connection, it was lost, or Redis does not respond.
+            StoreUnavailableError: Redis refuses the command for a while.
+            StoreRefusedError: Redis refuses the command.
         """
-        connection = await self._acquire()
-        # The pool's, which is gone from it as soon as it is lost, and the driver's.
-        connections = (connection, getattr(connection, "_con", None))
         try:
-            yield connection
-        except Exception as exc:
-            _hide_values(exc)
-            if not isinstance(exc, DRIVER_ERRORS) or not _is_about(connections, exc):
+            with self._observe_command(str(command[0])):
+                return await self._redis.execute_command(*command)
+        except (RedisError, RuntimeError) as exc:
+            if isinstance(exc, RuntimeError) and TRANSPORT_CLOSED not in str(exc):
                 raise
-            if isinstance(exc, asyncpg.ReadOnlySQLTransactionError):
-                # After a failover a new connection reaches the server that writes.
-                await self._close_idle_connections()
-                await self._pool.expire_connections()
-            raise self._translate(exc, connection) from exc
-        finally:
-            await self._release(connection)
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[PoolConnectionProxy]:
-        """Yield a connection within a transaction, which is rolled back if the block fails.
-
-        Raises what `connection` raises.
-        """
-        async with self.connection() as connection, connection.transaction():
-            yield connection
-
-    async def execute(self, query: str, /, *args: Any) -> str:
-        """Execute a statement and return its status; raises what `connection` raises."""
-        async with self.connection() as connection:
-            return await connection.execute(query, *args)
-
-    async def fetch(self, query: str, /, *args: Any) -> list[Any]:
-        """Return the rows of a statement; raises what `connection` raises."""
-        async with self.connection() as connection:
-            return await connection.fetch(query, *args)
-
-    async def fetchrow(self, query: str, /, *args: Any) -> Any:
-        """Return the first row of a statement, or None; raises what `connection` raises."""
-        async with self.connection() as connection:
-            return await connection.fetchrow(query, *args)
-
-    async def fetchval(self, query: str, /, *args: Any) -> Any:
-        """Return the first value of the first row, or None; raises what `connection` raises."""
-        async with self.connection() as connection:
-            return await connection.fetchval(query, *args)
+            if isinstance(exc, TimeoutError) or _code(exc) in SERVED_ELSEWHERE:
+                # Idle connections to a server that has died silently would time out one by one.
+                await self._pool.replace_connections()
+            raise self._translate(exc) from exc
 
     async def is_alive(self) -> None:
-        """Check that PostgreSQL can be used; raises PostgresConnectionNotAliveError."""
+        """Check that Redis can be used; raises RedisConnectionNotAliveError."""
         try:
             if monotonic() < self._refused_until:
-                raise StoreUnavailableError("postgres", "refused lately")
-            read_only = await self.fetchval("SHOW transaction_read_only")
-            if read_only == "on" and not self._read_only:
-                raise StoreUnavailableError("postgres", "read-only")
+                raise StoreUnavailableError("redis", "refused lately")
+            await self.call("PING")
         except APIError as exc:
-            cause = exc.__cause__ or exc
-            raise PostgresConnectionNotAliveError(**self._address) from cause
+            raise RedisConnectionNotAliveError(**self._address) from (exc.__cause__ or exc)
 
     def pool(self) -> dict[str, int]:
         """Return the numbers of connections in use and idle, and of callers that wait for one."""
-        idle = self._pool.get_idle_size()
-        in_use = self._pool.get_size() - idle
-        return {"in_use": in_use, "idle": idle, "waiting": self._waiting}
+        (idle, _), (in_use, _) = self._pool.get_connection_count()
+        return {"in_use": in_use, "idle": idle, "waiting": self._pool.waiting}
 
     async def aclose(self) -> None:
-        """Close all connections, also those in use."""
-        await self._pool  # a pool that was never opened cannot be closed
-        self._pool.terminate()
+        """Close all connections."""
+        await self._redis.aclose()
 
-    async def _acquire(self) -> PoolConnectionProxy:
-        self._waiting += 1
-        try:
-            await self._pool  # opens it the first time, without a connection
-            return await self._pool.acquire(timeout=self._timeout)
-        except DRIVER_ERRORS as exc:
-            raise PostgresConnectionError(**self._address) from exc
-        finally:
-            self._waiting -= 1
-
-    async def _release(self, connection: PoolConnectionProxy) -> None:
-        """Return a connection to the pool; if it is lost, close those that are idle.
-
-        A server that has not confirmed within half of the timeout that it has cancelled a statement
-        has died without closing its connections. Each of them would cost a request the timeout.
-        """
-        lost = _is_closed(connection)
-        try:
-            await self._pool.release(connection, timeout=self._timeout / 2)
-        except DRIVER_ERRORS:
-            lost = True
-        if lost:
-            await self._close_idle_connections()
-
-    async def _close_idle_connections(self) -> None:
-        with suppress(asyncpg.InterfaceError):  # the pool is closed
-            while self._pool.get_idle_size() > 0:
-                connection = await self._pool.acquire()
-                connection.terminate()
-                await self._pool.release(connection)
-
-    def _translate(self, exc: Exception, connection: PoolConnectionProxy) -> APIError:
-        reason = type(exc).__name__
-        if isinstance(exc, TOOK_TOO_LONG):
-            return PostgresTimeoutError(**self._address)
-        if isinstance(exc, REFUSED_FOR_A_WHILE):
-            if isinstance(exc, asyncpg.InsufficientResourcesError):
-                self._refused_until = monotonic() + REFUSAL_LASTS
-            return StoreUnavailableError("postgres", reason)
-        if isinstance(exc, CONNECTION_LOST) or _is_closed(connection):
-            return PostgresConnectionError(**self._address)
-        return StoreRefusedError("postgres", reason)
+    def _translate(self, exc: Exception) -> APIError:
+        code = _code(exc)
+        if code in REFUSED_FOR_A_WHILE:
+            self._refused_until = monotonic() + REFUSAL_LASTS
+            return StoreUnavailableError("redis", code)
+        if isinstance(exc, CONNECTION_LOST):
+            return RedisConnectionError(**self._address)
+        return StoreRefusedError("redis", type(exc).__name__)
 
 
-def _is_about(connections: Sequence[Any], exc: BaseException) -> bool:
-    """Return whether the driver has raised an exception about one of its connections.
-
-    The class does not say so: an OSError may as well be about a file or another service, and a
-    TimeoutError may come from `asyncio.timeout`.
-    """
-    frames = [frame for frame, _ in traceback.walk_tb(exc.__traceback__)]
-    while frames and _package_of(frames[-1]) in EVENT_LOOPS:
-        frames.pop()
-    if not frames or _package_of(frames[-1]) != "asyncpg":
-        return False
-    owners = [frame.f_locals.get("self") for frame in frames]
-    # A prepared statement, a cursor or a transaction belongs to a connection.
-    owners += [getattr(owner, "_connection", None) for owner in owners]
-    return any(owner is connection for owner in owners for connection in connections)
-
-
-def _package_of(frame: FrameType) -> str:
-    module: str = frame.f_globals.get("__name__", "")
-    return module.partition(".")[0]
-
-
-def _is_closed(connection: PoolConnectionProxy) -> bool:
-    try:
-        return connection.is_closed()
-    except asyncpg.InterfaceError:  # the pool has taken a lost connection back
-        return True
-
-
-def _hide_values(exc: BaseException) -> None:
-    """Remove the values of statements from the text of an error and its causes, for the log."""
-    error: BaseException | None = exc
-    for _ in range(MAX_CAUSES):
-        if error is None:
-            return
-        if isinstance(error, asyncpg.DataError) or "query argument" in str(error):
-            text = str(error.args[0]).partition(": ")[0]
-            error.args = (QUOTED.sub('"***"', text),)
-            error.__cause__ = None
-            error.__suppress_context__ = True
-        error = error.__cause__ or error.__context__
+def _code(exc: Exception) -> str:
+    """Return the code with which Redis has refused a command; the driver removes some."""
+    code: str | None = getattr(exc, "status_code", None)
+    return code or str(exc).partition(" ")[0]
