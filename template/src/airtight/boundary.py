@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..utils.errors import APIError, RequestTooLargeError, UnavailableError
 from .classification import is_cancelled_from_outside, must_propagate
 from .context import RequestContext, current_context, is_oversized, members
-from .hooks import request_began
+from .hooks import request_started
 from .logging import log_access, report_exception
 
 SWITCHING_PROTOCOLS = 101  # what the access line shows for a WebSocket that was accepted
@@ -128,7 +128,7 @@ class Exchange:
         """Serve the request; an exception that somebody outside waits for goes on."""
         try:
             if not self._is_nested:
-                for hook in request_began:
+                for hook in request_started:
                     hook(self.scope, self.context.correlation_id or "")
             if len(self._content_length) > MAX_LENGTH_DIGITS:
                 raise RequestTooLargeError
