@@ -132,6 +132,12 @@ def test_headers_of_an_http_exception_are_kept(faulty: Service) -> None:
     assert faulty.get("/own/unavailable").headers["retry-after"] == "5"
 
 
+def test_exit_announces_that_the_connection_is_closed(faulty: Service) -> None:
+    """The server closes the connection after a `SystemExit`; a client that knows does not reuse it."""
+    assert faulty.get("/crash/exit").headers["connection"] == "close"
+    assert "connection" not in faulty.get("/crash/async").headers
+
+
 # After the response.
 
 
