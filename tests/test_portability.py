@@ -73,7 +73,7 @@ def test_shell_is_needed_for_nothing_but_make(render: Render) -> None:
         recipe = [line for line in lines[number + 1 : number + 3] if line.startswith("\t")]
         assert len(recipe) == 1, lines[number]
         assert re.fullmatch(
-            r"\t@(\$\(PYTHON\) -(m dev [\w-]+|c .*)|docker [^|&;<>`$]+)", recipe[0]
+            r"\t@(\$\(PYTHON\) -(m dev [\w-]+( \$\(args\))?|c .*)|docker [^|&;<>`$]+)", recipe[0]
         ), recipe
     assert [file for file in folder.rglob("*") if file.suffix in (".sh", ".bat")] == []
     code = {file: file.read_text(encoding="utf-8") for file in folder.rglob("*.py")}
