@@ -23,7 +23,7 @@ from starlette.datastructures import Headers
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
-from src.airtight.hooks import failure_logged, request_began
+from src.airtight.hooks import failure_logged, request_started
 from src.airtight.logging import redact, request_fields
 from src.config import APP_METADATA
 
@@ -185,4 +185,4 @@ def add_to(app: FastAPI) -> None:
     app.router.routes += [LocalRoute("/debug/errors", page), LocalRoute("/debug/errors/live", live)]
     if remember not in failure_logged:
         failure_logged.append(remember)
-        request_began.append(begin)
+        request_started.append(begin)

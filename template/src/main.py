@@ -13,20 +13,20 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-# copier: if "opentelemetry" in observability
-from src.airtight import tracing
+# copier: if stores
+from src.airtight import outgoing
 # copier: endif
 from src.airtight.application import AirtightAPI
 from src.airtight.lifespan import report_lifespan_errors
 from src.airtight.logging import configure_logging
 # copier: if "prometheus" in observability
-from src.airtight.metrics import begin, enable_multiprocess
-# copier: endif
-# copier: if example == "orders"
-from src.airtight.outgoing import observe_calls
+from src.airtight.metrics import enable_multiprocess, init_metrics, watch_pools
 # copier: endif
 # copier: if "sentry" in observability
-from src.airtight.sentry import delivery
+from src.airtight.sentry import init_sentry
+# copier: endif
+# copier: if "opentelemetry" in observability
+from src.airtight.tracing import init_tracing
 # copier: endif
 from src.api import health
 # copier: if example == "decisions"
@@ -75,13 +75,10 @@ from src.services.readiness import Readiness
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open what the service needs, and close it when it stops."""
     state = app.state
-    # copier: if stores or "sentry" in observability
+    # copier: if stores
     settings: Settings = state.settings
     # copier: endif
     async with AsyncExitStack() as stack:
-        # copier: if "sentry" in observability
-        await stack.enter_async_context(delivery(settings.sentry_dsn, settings.environment))
-        # copier: endif
         await stack.enter_async_context(report_lifespan_errors())
         state.readiness = readiness = await stack.enter_async_context(aclosing(Readiness()))
         # copier: if "postgres" in stores
@@ -90,9 +87,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             settings.database_pool_size,
             settings.database_timeout,
             statement_cache_size=settings.database_statement_cache_size,
-            # copier: if "opentelemetry" in observability
-            on_connect=tracing.trace_queries,
-            # copier: endif
+            on_connect=outgoing.observe_connection,
         )
         migrations = MigrationCheck(state.postgres, ROOT / "migrations" / "versions")
         readiness.stores["postgres"] = state.postgres
@@ -103,15 +98,13 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             settings.redis_url.get_secret_value(),
             settings.redis_pool_size,
             settings.redis_timeout,
-            # copier: if "opentelemetry" in observability
-            observe_command=tracing.trace_command,
-            # copier: endif
+            observe_command=outgoing.observe_command,
         )
         readiness.stores["redis"] = state.redis
         # copier: endif
         await readiness.check()
         # copier: if "prometheus" in observability
-        begin(readiness.stores)
+        watch_pools(readiness.stores)
         # copier: endif
         # copier: if example == "decisions"
         cache = BaseRedisClient(state.redis, settings.redis_prefix)
@@ -128,7 +121,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         tax_office = UpstreamClient(
             str(settings.tax_office_url),
             timeout=settings.tax_office_timeout,
-            observe=observe_calls(settings.request_id_header),
+            observe=outgoing.observe_calls(settings.request_id_header),
         )
         await stack.enter_async_context(tax_office)
         state.orders = build_order_facade(settings, orders, tax_office)
@@ -141,18 +134,30 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 def create_app() -> FastAPI:
     """Build the application."""
     settings = load_settings()
-    configure_logging(settings.log_level, settings.log_format, SERVICE_NAME, settings.log_file)
-    telemetry: Any = {"tracing": False, "metrics": False, "logs": False}
+    configure_logging(
+        settings.log_level,
+        settings.log_format,
+        SERVICE_NAME,
+        settings.log_file,
+        levels=settings.log_levels,
+        redact_fields=settings.redact_fields,
+    )
+    options: dict[str, Any] = dict(APP_METADATA)
+    # copier: if "prometheus" in observability
+    init_metrics()
+    # copier: endif
+    # copier: if "sentry" in observability
+    init_sentry(settings.sentry_dsn, settings.environment)
+    # copier: endif
     # copier: if "opentelemetry" in observability
-    telemetry |= tracing.telemetry_to(settings.otel_exporter_otlp_endpoint, SERVICE_NAME)
+    options["telemetry"] = init_tracing(settings.otel_exporter_otlp_endpoint, SERVICE_NAME)
     # copier: endif
     app = AirtightAPI(
         lifespan=lifespan,
         cors_origins=settings.cors_origins,
         request_id_header=settings.request_id_header,
         max_body_size=settings.max_body_size,
-        telemetry=telemetry,
-        **APP_METADATA,
+        **options,
     )
     app.state.settings = settings
     # copier: if example == "decisions"

@@ -14,20 +14,23 @@ import signal
 import sys
 from contextlib import AsyncExitStack
 from datetime import timedelta
+# copier: if "prometheus" in observability
+from math import nan
+# copier: endif
 from uuid import UUID
 
 from src.airtight.lifespan import report_lifespan_errors
 from src.airtight.logging import configure_logging, report_exception
 from src.airtight.messages import process_message
-from src.airtight.outgoing import observe_calls
+from src.airtight.outgoing import observe_calls, observe_command, observe_connection
 # copier: if "sentry" in observability
-from src.airtight.sentry import delivery
+from src.airtight.sentry import init_sentry
 # copier: endif
 # copier: if "prometheus" in observability
-from src.airtight.worker_metrics import expose
+from src.airtight.worker_metrics import Backlog, Store, init_worker_metrics, serve_metrics
 # copier: endif
 # copier: if "opentelemetry" in observability
-from src.airtight.worker_tracing import export_to
+from src.airtight.worker_tracing import init_worker_tracing
 # copier: endif
 from src.clients.http import UpstreamClient
 from src.clients.order_stream import OrderStream, StreamMessage
@@ -92,20 +95,17 @@ class Worker:
                 await asyncio.sleep(PAUSE)
 
     # copier: if "prometheus" in observability
-    async def backlog(self) -> tuple[float, float]:
-        """Return the age of the oldest message, in seconds, and the number of dead letters.
-
-        What a store cannot say is NaN, so that its outage does not look like an end of trouble.
-        """
+    async def backlog(self) -> Backlog:
+        """Return what is still to be done; what a store cannot say is NaN."""
         try:
             lag = await self._stream.lag()
         except APIError:
-            lag = float("nan")
+            lag = nan
         try:
             dead_letters: float = await self._orders.count_dead_letters()
         except APIError:
-            dead_letters = float("nan")
-        return lag, dead_letters
+            dead_letters = nan
+        return Backlog(lag, dead_letters)
 
     # copier: endif
     async def _take_turn(self) -> None:
@@ -220,9 +220,6 @@ def build_worker(
 async def run(settings: Settings) -> None:
     """Run a worker until SIGTERM or SIGINT."""
     async with AsyncExitStack() as stack:
-        # copier: if "sentry" in observability
-        await stack.enter_async_context(delivery(settings.sentry_dsn, settings.environment))
-        # copier: endif
         await stack.enter_async_context(report_lifespan_errors())
         postgres = connect_postgres(settings)
         stack.push_async_callback(postgres.aclose)
@@ -238,9 +235,9 @@ async def run(settings: Settings) -> None:
         signal.signal(signal.SIGINT, stop)
         # copier: if "prometheus" in observability
         if settings.worker_metrics_port:
-            stores = {"postgres": postgres, "redis": redis}
-            close = expose(settings.host, settings.worker_metrics_port, stores, worker.backlog)
-            stack.callback(close)
+            stores: dict[str, Store] = {"postgres": postgres, "redis": redis}
+            port = settings.worker_metrics_port
+            stack.callback(serve_metrics(settings.host, port, stores, worker.backlog))
         # copier: endif
         await worker.run()
         logger.info("worker stopped")
@@ -260,13 +257,24 @@ async def replay(settings: Settings) -> None:
 def connect_postgres(settings: Settings) -> PostgresConnector:
     """Return a connector to PostgreSQL, which connects when it is used."""
     url = settings.database_url.get_secret_value()
-    return PostgresConnector(url, settings.database_pool_size, settings.database_timeout)
+    return PostgresConnector(
+        url,
+        settings.database_pool_size,
+        settings.database_timeout,
+        statement_cache_size=settings.database_statement_cache_size,
+        on_connect=observe_connection,
+    )
 
 
 def connect_redis(settings: Settings) -> RedisConnector:
     """Return a connector to Redis, which connects when it is used."""
     url = settings.redis_url.get_secret_value()
-    return RedisConnector(url, settings.redis_pool_size, settings.redis_timeout)
+    return RedisConnector(
+        url,
+        settings.redis_pool_size,
+        settings.redis_timeout,
+        observe_command=observe_command,
+    )
 
 
 def connect_tax_office(settings: Settings) -> UpstreamClient:
@@ -283,9 +291,22 @@ def main(*arguments: str) -> None:
     if arguments not in ((), ("replay",)):
         sys.exit("usage: python -m src.worker [replay]")
     settings = load_settings()
-    configure_logging(settings.log_level, settings.log_format, SERVICE_NAME, settings.log_file)
+    configure_logging(
+        settings.log_level,
+        settings.log_format,
+        SERVICE_NAME,
+        settings.log_file,
+        levels=settings.log_levels,
+        redact_fields=settings.redact_fields,
+    )
+    # copier: if "prometheus" in observability
+    init_worker_metrics()
+    # copier: endif
+    # copier: if "sentry" in observability
+    init_sentry(settings.sentry_dsn, settings.environment)
+    # copier: endif
     # copier: if "opentelemetry" in observability
-    export_to(settings.otel_exporter_otlp_endpoint, SERVICE_NAME)
+    init_worker_tracing(settings.otel_exporter_otlp_endpoint, SERVICE_NAME)
     # copier: endif
     try:
         asyncio.run(replay(settings) if arguments else run(settings))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.cors import CORSMiddleware
@@ -13,8 +14,29 @@ from .boundary import ErrorBoundary, FailureAfterStart, GroupLimit
 from .handlers import HANDLED, find_mounted, handle_exception, register_exception_handlers, respond
 from .openapi import document_errors
 
+# FastAPI's logs would repeat ours without the redaction, and its metrics need a collector.
+TELEMETRY_OFF = {"tracing": False, "metrics": False, "logs": False}
 
-class AirtightAPI(FastAPI):
+
+class _WithBoundary(Starlette):
+    """A Starlette application with the boundary around all of its layers.
+
+    It comes after FastAPI among the base classes, so that the boundary is within the span of
+    FastAPI's telemetry and the access line has its trace.
+    """
+
+    boundary: ErrorBoundary
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request within the boundary."""
+        await self.boundary(scope, receive, send)
+
+    async def call_starlette(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request without the boundary."""
+        await super().__call__(scope, receive, send)
+
+
+class AirtightAPI(FastAPI, _WithBoundary):
     """A FastAPI application from which no error escapes.
 
     The boundary stands around what FastAPI and Starlette build, so that tools which look for
@@ -38,21 +60,15 @@ class AirtightAPI(FastAPI):
         for error_class in HANDLED:
             if error_class is not Exception or 500 not in handlers:
                 handlers.setdefault(error_class, handle_exception)
+        options["telemetry"] = TELEMETRY_OFF | (options.get("telemetry") or {})
         super().__init__(exception_handlers=handlers, **options)
         # Set here, the limit is checked in one place; as an argument, again in each route.
         self.max_body_size = max_body_size
         self._cors_origins = list(cors_origins)
         self._request_id_header = request_id_header
-        self._boundary = ErrorBoundary(
-            self._with_cors(self._call_fastapi), respond, request_id_header, self._with_cors
+        self.boundary = ErrorBoundary(
+            self._with_cors(self.call_starlette), respond, request_id_header, self._with_cors
         )
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request within the boundary."""
-        await self._boundary(scope, receive, send)
-
-    async def _call_fastapi(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await super().__call__(scope, receive, send)
 
     def _with_cors(self, app: ASGIApp) -> ASGIApp:
         if not self._cors_origins:

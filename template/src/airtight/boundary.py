@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..utils.errors import APIError, RequestTooLargeError, UnavailableError
 from .classification import is_cancelled_from_outside, must_propagate
 from .context import RequestContext, current_context, is_oversized, members
-from .hooks import request_began
+from .hooks import request_started
 from .logging import log_access, report_exception
 
 SWITCHING_PROTOCOLS = 101  # what the access line shows for a WebSocket that was accepted
@@ -128,7 +128,7 @@ class Exchange:
         """Serve the request; an exception that somebody outside waits for goes on."""
         try:
             if not self._is_nested:
-                for hook in request_began:
+                for hook in request_started:
                     hook(self.scope, self.context.correlation_id or "")
             if len(self._content_length) > MAX_LENGTH_DIGITS:
                 raise RequestTooLargeError
@@ -251,6 +251,9 @@ class Exchange:
             return propagates
         if context.response_started:
             return True  # the server cuts the connection, so that the client sees the loss
+        if must_propagate(exc) and self.scope.get("http_version") == "1.1":
+            # The server closes the connection after this; a client that reuses it sees a reset.
+            response.headers["connection"] = "close"
         await self._boundary.wrap_response(response)(self.scope, self.receive, self.send)
         return propagates
 

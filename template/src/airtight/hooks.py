@@ -1,27 +1,52 @@
-"""Who is told of requests and failures: put a function on one of these lists, and it is called for each."""
+"""Functions that are called for each request, message, call and failure.
+
+`init_metrics`, `init_tracing` and `init_sentry` register theirs here; a service may register its
+own. A function is called in the path of a request, so it must return at once.
+"""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeVar
 
-request_began: list[Callable[[Any, str], None]] = []  # with the ASGI scope and the correlation id
-request_ended: list[
-    Callable[[str, str | None, int, float], None]
-] = []  # with method, route, status, seconds
+Hook = TypeVar("Hook", bound=Callable[..., Any])
+
+# With the ASGI scope and the correlation id.
+request_started: list[Callable[[Any, str], None]] = []
+# With the method, the route, the status and the seconds.
+request_finished: list[Callable[[str, str | None, int, float], None]] = []
 # copier: if example == "orders"
-message_began: list[
-    Callable[[dict[bytes, bytes], dict[str, Any]], None]
-] = []  # with its fields, facts for its record
-message_ended: list[Callable[[str, float], None]] = []  # with outcome, seconds
+# With the message's fields, and with the fields of its log record.
+message_started: list[Callable[[dict[bytes, bytes], dict[str, Any]], None]] = []
+# With the outcome and the seconds.
+message_finished: list[Callable[[str, float], None]] = []
 # copier: endif
-call_started: list[
-    Callable[[Any], AbstractContextManager[None]]
-] = []  # with the request of a call to another service; is entered around it
-trace_carriers: list[Callable[[dict[str, str]], None]] = []  # with headers that pass the trace on
-failure_logged: list[
-    Callable[[logging.LogRecord, dict[str, Any]], None]
-] = []  # with the record, its masked fields
-context_fields: list[
-    Callable[[], dict[str, str]]
-] = []  # returns what each record, and each body of an error, is to say
+# With the request to another service; returns what is entered around the call.
+call_started: list[Callable[[Any], AbstractContextManager[None]]] = []
+# copier: if "redis" in stores
+# With the name of a command to Redis; returns what is entered around it.
+command_started: list[Callable[[str], AbstractContextManager[None]]] = []
+# copier: endif
+# copier: if "postgres" in stores
+# With a new connection to PostgreSQL.
+connection_opened: list[Callable[[Any], Awaitable[None]]] = []
+# copier: endif
+# With headers; adds those by which another process continues the trace.
+trace_injectors: list[Callable[[dict[str, str]], None]] = []
+# With the record and its redacted fields.
+failure_logged: list[Callable[[logging.LogRecord, dict[str, Any]], None]] = []
+# Returns fields for each record, and for the body of each error.
+context_fields: list[Callable[[], dict[str, str]]] = []
+# Is awaited after the last request.
+service_stopped: list[Callable[[], Awaitable[None]]] = []
+
+
+def register(hooks: list[Hook], hook: Hook) -> None:
+    """Add a function to one of the lists, unless it is there already.
+
+    Args:
+        hooks: one of the lists of this module.
+        hook: the function.
+    """
+    if hook not in hooks:
+        hooks.append(hook)

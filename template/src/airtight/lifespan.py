@@ -6,10 +6,14 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from contextvars import Context, copy_context
+from dataclasses import dataclass
 from typing import Any
 
 from .context import RequestContext, current_context, origin, with_origin
+from .hooks import service_stopped
 from .logging import report_exception, restore_exception_hooks
+
+LoopExceptionHandler = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object]
 
 
 class ReportedFuture(Future[Any]):
@@ -49,15 +53,27 @@ class ContextThreadPoolExecutor(ThreadPoolExecutor):
         return future
 
 
-def report_task_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log the failure of a task that nobody awaits, with the id of the request that made it."""
-    exc = context.get("exception")
-    if exc is None:
-        loop.default_exception_handler(context)
-        return
-    task = context.get("future") or context.get("task")
-    get_context = getattr(task, "get_context", copy_context)  # Python 3.11 has none
-    get_context().run(_report_with_origin, exc)
+@dataclass(frozen=True)
+class TaskErrorHandler:
+    """The event loop's exception handler: logs the failures of tasks that nobody awaits.
+
+    Args:
+        previous: the handler that was set before; it is called as well.
+    """
+
+    previous: LoopExceptionHandler | None = None
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log a failure, with the id of the request that made the task."""
+        exc = context.get("exception")
+        if exc is not None:
+            task = context.get("future") or context.get("task")
+            get_context = getattr(task, "get_context", copy_context)  # Python 3.11 has none
+            get_context().run(_report_with_origin, exc)
+        if self.previous is not None:
+            self.previous(loop, context)
+        elif exc is None:
+            loop.default_exception_handler(context)
 
 
 def _report_with_origin(exc: BaseException) -> None:
@@ -75,7 +91,7 @@ async def report_lifespan_errors() -> AsyncIterator[None]:
     previous = loop.get_exception_handler()
     executor = ContextThreadPoolExecutor()
     loop.set_default_executor(executor)
-    loop.set_exception_handler(report_task_error)
+    loop.set_exception_handler(TaskErrorHandler(previous))
     token = current_context.set(RequestContext(None))
     try:
         yield
@@ -83,6 +99,8 @@ async def report_lifespan_errors() -> AsyncIterator[None]:
         report_exception(exc, logging.CRITICAL, "the service cannot run")
         raise
     finally:
+        for stop in service_stopped:
+            await stop()
         loop.set_exception_handler(previous)
         restore_exception_hooks()
         current_context.reset(token)

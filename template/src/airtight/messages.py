@@ -11,7 +11,7 @@ from typing import Any
 from ..utils.errors import APIError, UnavailableError
 from .boundary import VALID_ID
 from .context import RequestContext, current_context
-from .hooks import message_began, message_ended
+from .hooks import message_finished, message_started
 from .logging import report_exception
 
 Fields = dict[bytes, bytes]
@@ -47,7 +47,7 @@ async def process_message(
     """
     context = RequestContext(_correlation_id(fields))
     current_context.set(context)
-    for on_start in message_began:
+    for on_start in message_started:
         on_start(fields, facts | {"correlation_id": context.correlation_id})
     started = perf_counter()
     result = MessageResult("interrupted")
@@ -62,7 +62,7 @@ async def process_message(
             raise
     finally:
         seconds = perf_counter() - started
-        for on_end in message_ended:
+        for on_end in message_finished:
             on_end(result.outcome, seconds)
         duration_ms = round(seconds * 1000, 2)
         extra = facts | {"duration_ms": duration_ms, "outcome": result.outcome}

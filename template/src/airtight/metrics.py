@@ -1,4 +1,4 @@
-"""The numbers for Prometheus: requests, failures, and what the stores are up to."""
+"""Metrics for Prometheus: requests, failures and the pools of stores."""
 
 import asyncio
 import atexit
@@ -9,8 +9,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 from prometheus_client import (
     REGISTRY,
@@ -22,22 +21,31 @@ from prometheus_client import (
     multiprocess,
 )
 
-from src.airtight.hooks import failure_logged, request_began, request_ended
-from src.utils.errors import APIError
+from ..utils.errors import APIError
+from .hooks import failure_logged, register, request_finished, request_started
 
-SHARED = os.environ.get("PROMETHEUS_MULTIPROC_DIR")  # where several workers count together
-if SHARED:
-    Path(SHARED).mkdir(parents=True, exist_ok=True)
+# Several workers write their metrics into this folder, and each renders the sum of all.
+MULTIPROC_DIR = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+if MULTIPROC_DIR:
+    Path(MULTIPROC_DIR).mkdir(parents=True, exist_ok=True)
+POOL_INTERVAL = 5  # seconds, between two looks at the pools of a worker
+
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEBSOCKET"}
-LABELS = ["method", "route", "status"]
+FRAMEWORK_ERRORS = ("HTTPException", "RequestValidationError", "WebSocketRequestValidationError")
 REQUESTS = Histogram(
-    "http_request_duration_seconds", "Requests by the template of their path.", LABELS
+    "http_request_duration_seconds",
+    "Requests by the template of their path.",
+    ["method", "route", "status"],
 )
 IN_FLIGHT = Gauge(
-    "http_requests_in_flight", "Requests that are being served.", multiprocess_mode="livesum"
+    "http_requests_in_flight",
+    "Requests that are being served.",
+    multiprocess_mode="livesum",
 )
 ERRORS = Counter(
-    "errors", "Failures that were logged, by own class or as unexpected.", ["error", "level"]
+    "errors",
+    "Failures that were logged, by own class or as unexpected.",
+    ["error", "level"],
 )
 POOL = Gauge(
     "store_pool",
@@ -46,79 +54,114 @@ POOL = Gauge(
     multiprocess_mode="livesum",
 )
 UP = Gauge("store_up", "Whether a store answers.", ["store"], multiprocess_mode="mostrecent")
-_known = {"HTTPException", "RequestValidationError", "WebSocketRequestValidationError"}
+_error_labels = set(FRAMEWORK_ERRORS)
 
 
-@lru_cache(1_000)
-def _observer(method: str, route: str | None, status: int) -> Callable[[float], None]:
-    return REQUESTS.labels(
-        method if method in METHODS else "OTHER", route or "unmatched", status
-    ).observe
+class Store(Protocol):
+    """A store with a pool of connections."""
+
+    def pool(self) -> Mapping[str, int]:
+        """Return the number of connections by state."""
 
 
-def end_request(method: str, route: str | None, status: int, seconds: float) -> None:
-    """Note that a request has ended; label values stay few, whatever clients send."""
+def init_metrics() -> None:
+    """Count requests and failures from now on.
+
+    A failure of our own that has not happened yet is exported as 0: Prometheus sees no increase in
+    a counter that appears with 1.
+    """
+    ERRORS.labels("unexpected", "CRITICAL")
+    for error_class in _with_subclasses(APIError):
+        _error_labels.add(error_class.__qualname__)
+        if error_class.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            ERRORS.labels(error_class.__qualname__, "ERROR")
+    register(request_started, _count_started_request)
+    register(request_finished, _observe_request)
+    register(failure_logged, _count_failure)
+
+
+def _with_subclasses(error_class: type[APIError]) -> set[type[APIError]]:
+    found = {error_class}
+    for subclass in error_class.__subclasses__():
+        found |= _with_subclasses(subclass)
+    return found
+
+
+def _count_started_request(_scope: Any, _correlation_id: str) -> None:
+    IN_FLIGHT.inc()
+
+
+def _observe_request(method: str, route: str | None, status: int, seconds: float) -> None:
     IN_FLIGHT.dec()
     _observer(method, route, status)(seconds)
 
 
-def count_failure(record: logging.LogRecord, fields: Mapping[str, Any]) -> None:
-    """Note that a failure was logged."""
-    name = fields.get("error") or type(record.exc_info and record.exc_info[1]).__qualname__
-    ERRORS.labels(name if name in _known else "unexpected", record.levelname).inc()
+@lru_cache(1_000)
+def _observer(method: str, route: str | None, status: int) -> Callable[[float], None]:
+    """Return the histogram of a kind of request; its labels are few, whatever clients send."""
+    label = method if method in METHODS else "OTHER"
+    return REQUESTS.labels(label, route or "unmatched", status).observe
 
 
-def begin(stores: Mapping[str, Any]) -> None:
-    """Let the failures that can come start at 0: of a number that appears as 1, Prometheus sees no increase."""
-    ERRORS.labels("unexpected", "CRITICAL")
-    kinds = [APIError]
-    for kind in kinds:
-        kinds += kind.__subclasses__()
-        _known.add(kind.__qualname__)
-        if kind.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            ERRORS.labels(kind.__qualname__, "ERROR")
-    if SHARED:
-        _share(stores)
+def _count_failure(record: logging.LogRecord, fields: Mapping[str, Any]) -> None:
+    error = fields.get("error")
+    label = error if error in _error_labels else "unexpected"
+    ERRORS.labels(label, record.levelname).inc()
 
 
-def sample(stores: Mapping[str, Any], alive: Mapping[str, bool] = MappingProxyType({})) -> None:
-    """Note what the pools of stores hold now, and which stores answer."""
-    for name, answers in alive.items():
-        UP.labels(name).set(answers)
+def watch_pools(stores: Mapping[str, Store]) -> None:
+    """Update the gauges of pools again and again, where any worker may render the metrics."""
+    if not MULTIPROC_DIR:
+        return
+    update_pools(stores)
+    for file in Path(MULTIPROC_DIR).glob("gauge_live*.db"):
+        _remove_after_kill(file)
+    asyncio.get_running_loop().call_later(POOL_INTERVAL, watch_pools, stores)
+
+
+def _remove_after_kill(file: Path) -> None:
+    """Remove the gauges of a process that was killed; one that stops sets them to 0 itself."""
+    if os.name != "posix":
+        return
+    pid = int(file.stem.rpartition("_")[2])
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        file.unlink(missing_ok=True)
+
+
+def update_pools(stores: Mapping[str, Store]) -> None:
+    """Set the gauges of pools to what the pools hold now."""
     for name, store in stores.items():
         for state, count in store.pool().items():
             POOL.labels(name, state).set(count)
 
 
-def _share(stores: Mapping[str, Any]) -> None:  # for whichever worker is asked
-    asyncio.get_running_loop().call_later(5, _share, stores)
-    sample(stores)
-    for file in Path(SHARED or "").glob("gauge_live*.db") if os.name == "posix" else ():
-        try:
-            os.kill(int(file.stem.rpartition("_")[2]), 0)
-        except (
-            ProcessLookupError
-        ):  # it was killed; a process of its own accord leaves its numbers as 0
-            file.unlink(missing_ok=True)
+def update_stores(available: Mapping[str, bool]) -> None:
+    """Set the gauges of stores to whether they are available."""
+    for name, is_available in available.items():
+        UP.labels(name).set(is_available)
 
 
-def render_metrics(stores: Mapping[str, Any], alive: Mapping[str, bool]) -> bytes:
-    """Return all numbers in the form that Prometheus reads; `alive` says which stores answer."""
-    registry = REGISTRY
-    sample(stores, alive)
-    if SHARED:
-        multiprocess.MultiProcessCollector(registry := CollectorRegistry())  # type: ignore[no-untyped-call]
+def render_metrics(stores: Mapping[str, Store], available: Mapping[str, bool]) -> bytes:
+    """Return all metrics in the text format of Prometheus.
+
+    Args:
+        stores: by name.
+        available: whether a store answers, by name.
+    """
+    update_pools(stores)
+    update_stores(available)
+    if not MULTIPROC_DIR:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry)
 
 
 def enable_multiprocess(workers: int) -> None:
-    """Have several workers, which this process starts, count together in a folder of their own."""
-    if workers > 1 and not SHARED:
+    """Have the workers that this process starts add up their metrics, in a folder of their own."""
+    if workers > 1 and not MULTIPROC_DIR:
         folder = TemporaryDirectory(prefix="metrics-")
         atexit.register(folder.cleanup)
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder.name
-
-
-request_began.append(lambda *_: IN_FLIGHT.inc())
-request_ended.append(end_request)
-failure_logged.append(count_failure)

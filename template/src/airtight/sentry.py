@@ -1,59 +1,76 @@
-"""Failures for Sentry: one event for each, by the same hand that writes the record, without anything secret."""
+"""Failures for Sentry: one event for each record of a failure, without anything secret."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 import sentry_sdk
 from pydantic import AfterValidator, SecretStr
 from sentry_sdk.utils import Dsn, event_from_exception
 
-from src.airtight.hooks import failure_logged
-from src.airtight.logging import redact
-from src.airtight.tracebacks import ROW_VALUES
+from .hooks import failure_logged, register, service_stopped
+from .logging import redact
+from .tracebacks import ROW_VALUES
 
-SentryDsn = Annotated[SecretStr, AfterValidator(lambda dsn: Dsn(dsn.get_secret_value()) and dsn)]
-
-
-@asynccontextmanager
-async def delivery(dsn: SecretStr | None, environment: str) -> AsyncIterator[None]:
-    """Send events while the service runs, if there is a DSN; the last ones have two seconds when it stops."""
-    if dsn:  # without integrations: they would tell each failure again, and cost more than half of the throughput
-        quiet: Any = {
-            "default_integrations": False,
-            "include_local_variables": False,
-            "max_breadcrumbs": 0,
-        }
-        sentry_sdk.init(
-            dsn.get_secret_value(), environment=environment, in_app_include=["src"], **quiet
-        )
-    try:
-        yield
-    finally:
-        await asyncio.to_thread(sentry_sdk.flush, 2)
+FLUSH_TIMEOUT = 2  # seconds, for the last events when the service stops
 
 
-def send(record: logging.LogRecord, fields: dict[str, Any]) -> None:
-    """Send a failure, from ERROR on."""
-    client = sentry_sdk.get_client()
-    if record.levelno < logging.ERROR or not client.is_active():
+def _check_dsn(dsn: SecretStr) -> SecretStr:
+    Dsn(dsn.get_secret_value())
+    return dsn
+
+
+SentryDsn = Annotated[SecretStr, AfterValidator(_check_dsn)]
+
+
+def init_sentry(dsn: SecretStr | None, environment: str) -> None:
+    """Send an event for each record of a failure from now on, if there is a DSN.
+
+    Args:
+        dsn: of the project in Sentry.
+        environment: the name under which Sentry files the events.
+    """
+    if dsn is None:
         return
+    # Sentry's integrations would send each failure a second time, and cost half of the throughput.
+    options: Any = {
+        "default_integrations": False,
+        "include_local_variables": False,
+        "max_breadcrumbs": 0,
+    }
+    sentry_sdk.init(
+        dsn.get_secret_value(), environment=environment, in_app_include=["src"], **options
+    )
+    register(failure_logged, _send)
+    register(service_stopped, _flush)
+
+
+async def _flush() -> None:
+    await asyncio.to_thread(sentry_sdk.flush, FLUSH_TIMEOUT)
+
+
+def _send(record: logging.LogRecord, fields: dict[str, Any]) -> None:
+    """Send a failure, from ERROR on."""
+    if record.levelno < logging.ERROR:
+        return
+    client = sentry_sdk.get_client()
     event: Any = {"message": fields["message"]}
     if record.exc_info and record.exc_info[1]:
         event, _ = event_from_exception(record.exc_info[1], client.options)
-    for one in event.get("exception", {}).get("values", ()):
-        rejected = str(one["type"]).endswith("ValidationError")  # says what it was given
-        one["value"] = "" if rejected else redact(ROW_VALUES.sub("DETAIL: ***", one["value"] or ""))
+    for value in event.get("exception", {}).get("values", ()):
+        value["value"] = _redact_text_of(value)
     event["level"] = "fatal" if record.levelno >= logging.CRITICAL else "error"
     event["tags"] = {
         name: str(fields[name]) for name in ("correlation_id", "error", "route") if fields.get(name)
     }
     event["contexts"] = {
-        "facts": {name: fact for name, fact in fields.items() if name != "exception"}
+        "facts": {name: value for name, value in fields.items() if name != "exception"}
     }
     client.capture_event(event)
 
 
-failure_logged.append(send)
+def _redact_text_of(value: dict[str, Any]) -> Any:
+    if str(value["type"]).endswith("ValidationError"):
+        return ""  # its text repeats the values that were sent
+    text = value["value"] or ""
+    return redact(ROW_VALUES.sub("DETAIL: ***", text))

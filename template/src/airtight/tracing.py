@@ -1,4 +1,4 @@
-"""Spans for OpenTelemetry around what FastAPI does not see, and the ids by which records and traces find each other."""
+"""Spans for OpenTelemetry around what FastAPI does not see, and ids that connect records and traces."""
 
 # copier: if false
 # fmt: off
@@ -17,76 +17,93 @@ from opentelemetry import propagate, trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from pydantic import AnyHttpUrl
 
-from src.airtight.hooks import (
-    call_started,
-    context_fields,
-    failure_logged,
-    request_began,
-    trace_carriers,
-)
+from . import hooks
 
 # copier: if false
 # isort: on
 # fmt: on
 # copier: endif
 tracer = trace.get_tracer("src")
+MAX_QUERY = 2_000  # characters of a statement in its span
 
 
-def telemetry_to(collector: AnyHttpUrl | None, service: str) -> dict[str, bool]:
-    """Return what FastAPI is to trace, for a collector that takes OTLP over HTTP."""
+def init_tracing(collector: AnyHttpUrl | None, service: str) -> dict[str, bool]:
+    """Put the ids of traces into records, make spans of calls, and return FastAPI's `telemetry`.
+
+    Args:
+        collector: the URL of a collector that takes OTLP over HTTP.
+        service: the name of the service.
+    """
     if collector:
         os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = str(collector)
         os.environ.setdefault("OTEL_SERVICE_NAME", service)
-    return {"tracing": bool(collector), "auto_configure": bool(collector), "operation_spans": False}
+    hooks.register(hooks.request_started, _name_request)
+    hooks.register(hooks.call_started, trace_call)
+    # copier: if "redis" in stores
+    hooks.register(hooks.command_started, trace_command)
+    # copier: endif
+    # copier: if "postgres" in stores
+    hooks.register(hooks.connection_opened, trace_queries)
+    # copier: endif
+    hooks.register(hooks.trace_injectors, propagate.inject)
+    hooks.register(hooks.failure_logged, _mark_failure)
+    hooks.register(hooks.context_fields, trace_ids)
+    is_traced = collector is not None
+    return {"tracing": is_traced, "auto_configure": is_traced, "operation_spans": False}
 
 
 def trace_ids() -> dict[str, str]:
     """Return the ids of the current span; nothing where there is none."""
     context = trace.get_current_span().get_span_context()
-    return (
-        {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
-        if context.is_valid
-        else {}
-    )
+    if not context.is_valid:
+        return {}
+    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
 
 
-def name_request(scope: Any, correlation_id: str) -> None:
-    """Let the current span be found by the id of its request, and hide the query, which may hold anything."""
-    hidden = {"url.query": "***"} if scope["query_string"] else {}
-    trace.get_current_span().set_attributes({"correlation_id": correlation_id} | hidden)
+def _name_request(scope: Any, correlation_id: str) -> None:
+    """Add the correlation id to the current span, and hide the query, which may hold a secret."""
+    span = trace.get_current_span()
+    span.set_attribute("correlation_id", correlation_id)
+    if scope["query_string"]:
+        span.set_attribute("url.query", "***")
 
 
-def mark_failure(record: logging.LogRecord, fields: dict[str, Any]) -> None:
-    """Note a failure, from ERROR on, in its span: what it was, but not its text, which may hold anything."""
+def _mark_failure(record: logging.LogRecord, fields: dict[str, Any]) -> None:
+    """Add the class of a failure to its span, but not its text, which may hold a secret."""
     if record.levelno >= logging.ERROR:
         _fail(trace.get_current_span(), fields.get("error", "record"))
 
 
 def _fail(span: Span, error: str) -> None:
-    if span.is_recording():  # what fails after the answer comes too late for it
+    if span.is_recording():  # a failure after the response comes too late for it
         span.set_status(StatusCode.ERROR)
         span.set_attribute("error.type", error)
 
 
 # copier: if "postgres" in stores
 async def trace_queries(connection: Any) -> None:
-    """Make a span of each statement of a connection, once it is done; its values are left out."""
+    """Make a span of each statement of a connection, without its values."""
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-        connection.add_query_logger(_statement)
+        connection.add_query_logger(_add_span_of_statement)
 
 
-def _statement(done: Any) -> None:
+def _add_span_of_statement(statement: Any) -> None:
     # copier: if example == "orders"
-    if not trace_ids():  # of a worker that looks for work
+    if not trace_ids():  # a worker that looks for work has no trace
         return
     # copier: endif
-    facts = {"db.system.name": "postgresql", "db.query.text": done.query[:2_000]}
+    attributes = {
+        "db.system.name": "postgresql",
+        "db.query.text": statement.query[:MAX_QUERY],
+    }
     end = time.time_ns()
-    start = end - int(done.elapsed * 1e9)
-    name = f"postgresql {done.query.split(maxsplit=1)[0].upper()[:20]}"
-    span = tracer.start_span(name, kind=SpanKind.CLIENT, attributes=facts, start_time=start)
-    if done.exception:
-        _fail(span, type(done.exception).__qualname__)
+    start = end - int(statement.elapsed * 1e9)
+    verb = statement.query.split(maxsplit=1)[0].upper()[:20]
+    span = tracer.start_span(
+        f"postgresql {verb}", kind=SpanKind.CLIENT, attributes=attributes, start_time=start
+    )
+    if statement.exception:
+        _fail(span, type(statement.exception).__qualname__)
     span.end(end)
 
 
@@ -95,15 +112,24 @@ def _statement(done: Any) -> None:
 def client_span(
     system: str, operation: str, headers: Any = None, **attributes: Any
 ) -> Iterator[None]:
-    """Put a span around a call to another service, and in its headers, if it has some, the trace."""
+    """Put a span around a call to another service, and add the trace to the headers of the call.
+
+    Args:
+        system: the name of the other service, or of its protocol.
+        operation: what is called.
+        headers: of the call; None if it has none.
+        attributes: of the span.
+    """
     # copier: if example == "orders"
-    if not trace_ids():  # a worker looks for work
+    if not trace_ids():  # a worker that looks for work has no trace
         yield
         return
     # copier: endif
     silent: Any = {"record_exception": False, "set_status_on_exception": False}
-    name, kind = f"{system} {operation}", SpanKind.CLIENT
-    with tracer.start_as_current_span(name, kind=kind, attributes=attributes, **silent) as span:
+    started = tracer.start_as_current_span(
+        f"{system} {operation}", kind=SpanKind.CLIENT, attributes=attributes, **silent
+    )
+    with started as span:
         if headers is not None:
             propagate.inject(headers)
         try:
@@ -129,8 +155,3 @@ def trace_command(command: str) -> AbstractContextManager[None]:
 
 
 # copier: endif
-request_began.append(name_request)
-call_started.append(trace_call)
-trace_carriers.append(propagate.inject)
-failure_logged.append(mark_failure)
-context_fields.append(trace_ids)

@@ -10,33 +10,37 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind
 from pydantic import AnyHttpUrl
 
-from src.airtight.hooks import message_began, message_ended
-from src.airtight.tracing import telemetry_to, tracer
+from .hooks import message_finished, message_started, register
+from .tracing import init_tracing, tracer
 
 
-def export_to(collector: AnyHttpUrl | None, service: str) -> None:
-    """Send spans to a collector, if there is one, as FastAPI does in the service; the last ones at the end."""
-    if telemetry_to(collector, service)["auto_configure"]:
+def init_worker_tracing(collector: AnyHttpUrl | None, service: str) -> None:
+    """Export spans to a collector, if there is one, as FastAPI does in the service.
+
+    Args:
+        collector: the URL of a collector that takes OTLP over HTTP.
+        service: the name of the service.
+    """
+    telemetry = init_tracing(collector, service)
+    register(message_started, _start_span)
+    register(message_finished, _end_span)
+    if telemetry["auto_configure"]:
         provider = TracerProvider()
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         trace.set_tracer_provider(provider)
 
 
-def begin_message(fields: Mapping[bytes, bytes], facts: Mapping[str, Any]) -> None:
-    """Make a span the current one until the end of the task, which deals with this message alone."""
-    parent = propagate.extract(
-        {"traceparent": fields.get(b"traceparent", b"").decode(errors="replace")}
-    )
-    span = tracer.start_span(f"process {facts['stream']}", parent, SpanKind.CONSUMER, facts)
+def _start_span(fields: Mapping[bytes, bytes], attributes: Mapping[str, Any]) -> None:
+    """Make a span the current one until the end of the task, which handles this message alone."""
+    traceparent = fields.get(b"traceparent", b"").decode(errors="replace")
+    parent = propagate.extract({"traceparent": traceparent})
+    name = f"process {attributes['stream']}"
+    span = tracer.start_span(name, parent, SpanKind.CONSUMER, attributes)
     context.attach(trace.set_span_in_context(span))
 
 
-def end_message(outcome: str, _: float) -> None:
-    """End the span of a message; what follows, such as the acknowledgement, is still within its trace."""
+def _end_span(outcome: str, _seconds: float) -> None:
+    """End the span of a message; its acknowledgement, which follows, is still within its trace."""
     span = trace.get_current_span()
     span.set_attribute("outcome", outcome)
     span.end()
-
-
-message_began.append(begin_message)
-message_ended.append(end_message)

@@ -185,10 +185,10 @@ def test_what_the_log_masks_is_masked(service: Service) -> None:
     """Secrets are not shown, in texts, URLs or fields; a library's record has its request, too."""
     for path in ("/log", "/crash/secret"):
         service.get(path, headers={"X-Request-ID": f"masked{path}"})
-    tell, secret = (*shown(service, id="masked/tell"), *shown(service, id="masked/crash/secret"))
-    assert "amqp://me:***@queue/x" in tell
-    assert "amqp://me:***@queue/x" in secret
-    assert "<code>GET /tell " in tell
+    logged, crash = (*shown(service, id="masked/log"), *shown(service, id="masked/crash/secret"))
+    assert "amqp://me:***@queue/x" in logged
+    assert "amqp://me:***@queue/x" in crash
+    assert "<code>GET /log " in logged
     assert "hunter2" not in service.get(PATH).text
 
 
@@ -293,7 +293,7 @@ def test_page_is_there_in_development_but_not_in_production() -> None:
 def test_production_imports_and_keeps_nothing() -> None:
     """Outside of development the module is not even imported, so that nothing listens for failures."""
     code = "import sys, json, src.main, src.airtight.hooks as w; "
-    code += "print(json.dumps([sorted(m for m in sys.modules if m.split('.')[0] == 'dev'), len(w.request_began)]))"
+    code += "print(json.dumps([sorted(m for m in sys.modules if m.split('.')[0] == 'dev'), len(w.request_started)]))"
     seen = {}
     for environment in (PRODUCTION, {"ENVIRONMENT": "development"}):
         env = os.environ | environment

@@ -114,6 +114,7 @@ def test_stores_have_spans(sink: str) -> None:
     expected = {
         # copier: if "postgres" in stores
         "postgresql SELECT": "postgresql",
+        "postgresql SHOW": "postgresql",
         # copier: endif
         # copier: if "redis" in stores and example != "orders"
         "redis PING": "redis",

@@ -30,7 +30,7 @@ from dev.ports import free_port
 # copier: endif
 from dev.tasks import ORDER
 # copier: if "prometheus" in observability
-from src.airtight.worker_metrics import Page
+from src.airtight.worker_metrics import Backlog, WorkerRegistry
 from src.connectors.redis import RedisConnector
 # copier: endif
 # copier: if "prometheus" in observability
@@ -145,13 +145,13 @@ async def test_page_shows_what_is_away_and_a_bug_in_it_is_told(
 ) -> None:
     """A store that is away is down, of which the worker has told; what nobody has foreseen is one CRITICAL."""
 
-    async def backlog() -> tuple[float, float]:
+    async def backlog() -> Backlog:
         raise KeyError("ours")
 
-    page = Page(
+    registry = WorkerRegistry(
         {"redis": RedisConnector(pydantic.RedisDsn("redis://127.0.0.1:1/0"), 1, 1)}, backlog
     )
-    await asyncio.to_thread(page.collect)
+    await asyncio.to_thread(registry.collect)
     assert prometheus_client.REGISTRY.get_sample_value("store_up", {"store": "redis"}) == 0
     assert [r.levelname for r in caplog.records if r.levelno > logging.INFO] == ["CRITICAL"]
 

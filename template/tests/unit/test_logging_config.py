@@ -1,9 +1,7 @@
 """Records have one form, keep secrets, and tell a failure once."""
 
-import io
 import json
 import logging
-import os
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +16,7 @@ from src.airtight.logging import (
     report_exception,
     to_json,
 )
+from src.airtight.logging.writer import LineWriter
 from src.utils.errors import UnavailableError
 
 logger = logging.getLogger("tests")
@@ -99,6 +98,7 @@ def test_record_is_one_json_object(capfd: pytest.CaptureFixture[str]) -> None:
         "logger",
         "message",
         "correlation_id",
+        "error",
         "order",
         "token",
         "exception",
@@ -188,31 +188,50 @@ def test_level_holds_for_access_lines(capfd: pytest.CaptureFixture[str]) -> None
     assert written(capfd) == []
 
 
-def test_stream_that_breaks_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A record that cannot be written breaks nothing, and one line on stderr says so until it can again."""
-    quiet()
-    stderr, broken = io.StringIO(), True
+class BreakingTarget:
+    """What lines are written to, unless it is broken."""
 
-    def write(_: int, data: bytes) -> int:
-        if broken:
+    name = "stdout"
+    max_line = 1_000
+
+    def __init__(self) -> None:
+        self.is_broken = True
+        self.lines: list[bytes] = []
+
+    def write(self, line: bytes) -> int:
+        """Take a line."""
+        if self.is_broken:
             raise BrokenPipeError
-        return len(data)
+        self.lines.append(line)
+        return len(line)
 
-    monkeypatch.setattr(os, "write", write)
-    monkeypatch.setattr(sys, "stderr", stderr)
-    logger.error("one")
-    logger.error("two")
-    broken = False
-    logger.error("three")
-    broken = True
-    logger.error("four")
-    assert stderr.getvalue().count("records are lost") == 2
+    def wait(self, seconds: float) -> None:
+        """Return at once."""
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
-def test_wrong_log_call_breaks_nothing(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """A call whose arguments do not fit is told on stderr."""
+def test_stream_that_breaks_is_reported_once_an_outage(capfd: pytest.CaptureFixture[str]) -> None:
+    """A stream that cannot be written is one line on stderr, each time that it breaks; no line is lost."""
+    target = BreakingTarget()
+    writer = LineWriter(target, lambda *_: None)
+    writer.write(b"one")
+    writer.write(b"two")
+    target.is_broken = False
+    assert writer.flush(0)
+    target.is_broken = True
+    writer.write(b"three")
+    assert capfd.readouterr().err.count("records are lost") == 2
+    target.is_broken = False
+    assert writer.flush(0)
+    assert target.lines == [b"one", b"two", b"three"]
+
+
+def test_wrong_log_call_is_logged_as_it_is(capfd: pytest.CaptureFixture[str]) -> None:
+    """A call whose arguments do not fit is a record that says so."""
     quiet()
     logger.error("%d", "seven")
-    assert "records are lost: TypeError" in capfd.readouterr().err
+    (record,) = written(capfd)
+    assert (record["level"], record["message"], record["args"]) == ("ERROR", "%d", ["seven"])
+    assert record["format_error"].startswith("TypeError: ")

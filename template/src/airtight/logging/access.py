@@ -4,7 +4,7 @@ import logging
 import time
 from typing import Any
 
-from ..hooks import request_ended
+from ..hooks import request_finished
 from .fields import base_fields, request_fields
 from .handler import LogHandler
 
@@ -25,7 +25,7 @@ def log_access(scope: Any, status: int, started_at: float) -> None:
     """
     seconds = time.perf_counter() - started_at
     fields = request_fields(scope)
-    for hook in request_ended:
+    for hook in request_finished:
         hook(fields["method"], fields["route"], status, seconds)
     if not logger.isEnabledFor(logging.INFO):
         return

@@ -125,11 +125,26 @@ def request_fields(scope: Any) -> dict[str, Any]:
 
 
 def _route_template(scope: Any) -> str | None:
-    route = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
-    template: str | None = getattr(route, "path", None)
+    template = _matched_path(scope)
     if template is None or "app_root_path" not in scope:
         return template
     mount = scope["root_path"].removeprefix(scope["app_root_path"])
     if template == mount:
         return template
     return f"{mount}{template}"  # a route does not know the prefix of its mount
+
+
+def _matched_path(scope: Any) -> str | None:
+    """Return the path of the route that has matched, with the prefixes of its routers.
+
+    A router that is included keeps its routes as they are; FastAPI notes their full paths beside them.
+    """
+    route = scope.get("route")
+    path: str | None = getattr(route, "path", None)
+    included = scope.get("fastapi", {}).get("effective_route_context")
+    if included is None:
+        return path
+    if path is not None and route is not included.original_route:
+        return path  # of an application that is mounted on the router, or a WebSocket's full path
+    full = included.starlette_route or included
+    return str(full.path)
