@@ -22,9 +22,9 @@ def find_uv() -> str:
     if found:
         return found
     print("fetching uv into .dev/ ...", file=sys.stderr)
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(target), "uv"]
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(target), "uv"]
     env = os.environ | {"PIP_ROOT_USER_ACTION": "ignore"}
-    done = subprocess.run(install, check=False, env=env)
+    done = subprocess.run(command, check=False, env=env)
     fetched = shutil.which("uv", path=str(target / "bin"))
     if done.returncode or not fetched:
         sys.exit("uv could not be installed; see https://docs.astral.sh/uv/")
@@ -43,7 +43,7 @@ class Environment:
         self.uv = uv
         self.variables = variables
 
-    def _ask(self, *arguments: str) -> str:
+    def _read(self, *arguments: str) -> str:
         done = subprocess.run(
             [self.uv, *arguments],
             cwd=ROOT,
@@ -56,7 +56,7 @@ class Environment:
 
     def is_shared(self) -> bool:
         """Return whether other projects of a uv workspace use the environment as well."""
-        workspace = self._ask("workspace", "dir")
+        workspace = self._read("workspace", "dir")
         return workspace != "" and Path(workspace) != ROOT
 
     def sync(self) -> None:
@@ -73,7 +73,7 @@ class Environment:
 
     def python(self) -> str:
         """Return the path of its Python: in `.venv/`, which a uv workspace has at its root."""
-        return self._ask("python", "find") or sys.exit("uv finds no Python in the environment")
+        return self._read("python", "find") or sys.exit("uv finds no Python in the environment")
 
 
 def main() -> None:

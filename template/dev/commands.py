@@ -6,6 +6,7 @@ from pkgutil import resolve_name
 from dotenv import load_dotenv
 
 from dev import ROOT
+from src.config import ENCODING, check_env_file
 
 COMMANDS = {
     "dev": "dev.service:run",
@@ -15,18 +16,17 @@ COMMANDS = {
     "request": "dev.requests:send_good",
     "bad-request": "dev.requests:send_bad",
     # copier: if "postgres" in stores
-    "migration": "dev.database:add_migration",
     "migrate": "dev.database:migrate",
-    "rollback": "dev.database:roll_back",
-    "psql": "dev.database:open_prompt",
+    "psql": "dev.psql:run",
     # copier: endif
     # copier: if "redis" in stores
-    "redis-cli": "dev.redis:open_prompt",
+    "redis-cli": "dev.redis_cli:run",
     # copier: endif
     # copier: if example == "orders"
     "worker": "dev.worker:run",
     "replay": "dev.worker:replay",
     # copier: endif
+    "run": "dev.programs:run_or_exit",
     "audit": "dev.checks:audit",
     "up": "dev.containers:up",
     "down": "dev.containers:down",
@@ -40,7 +40,8 @@ def main(name: str = "", *arguments: str) -> None:
     """Run a command by its name."""
     if name not in COMMANDS:
         sys.exit(f"usage: python -m dev {'|'.join(COMMANDS)}")
-    load_dotenv(ROOT / ".env")
+    check_env_file()
+    load_dotenv(ROOT / ".env", encoding=ENCODING)
     resolve_name(COMMANDS[name])(*arguments)
 
 
