@@ -1,6 +1,5 @@
 """What is rendered works: its own tests and checks pass, and its commands do what they say."""
 
-import contextlib
 import json
 import os
 import re
@@ -9,14 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import psutil
 import pytest
 
-from tests.support.services import ENVIRONMENT, free_port, make
+from tests.support.services import make, served, uv_cache
 from tests.support.template import ANCHORS, Answers, Render
 
 
@@ -28,41 +25,6 @@ def test_generated_suite_and_checks_pass(render: Render, answers: Answers) -> No
     checked = make(folder, "lint")
     assert "Contracts: 3 kept, 0 broken" in checked
     assert "files follow them" in checked
-
-
-class Served(NamedTuple):
-    """A service that `make dev` runs."""
-
-    process: subprocess.Popen[str]
-    port: int
-    log: Path
-
-    def wait_for(self, words: str) -> None:
-        """Wait until the log has these words."""
-        while words not in (text := self.log.read_text(encoding="utf-8")):
-            assert self.process.poll() is None, text
-            time.sleep(0.1)
-
-
-@contextlib.contextmanager
-def served(folder: Path) -> Iterator[Served]:
-    """Run `make dev` until the end of the block, or until it is stopped."""
-    port = free_port()
-    command = ["make", f"PYTHON={sys.executable}", "dev"]
-    env = ENVIRONMENT | {"PORT": str(port)}
-    with (
-        (folder / "dev.log").open("w+", encoding="utf-8") as log,
-        subprocess.Popen(
-            command, cwd=folder, env=env, stdout=log, stderr=log, text=True, start_new_session=True
-        ) as dev,
-    ):
-        try:
-            service = Served(dev, port, folder / "dev.log")
-            service.wait_for("Application startup complete")
-            yield service
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(dev.pid, signal.SIGTERM)
 
 
 @pytest.mark.parametrize(
@@ -142,10 +104,3 @@ def test_tests_pass_on_a_bare_machine(render: Render, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert (folder / ".dev" / "uv").exists()
     assert (folder / ".dev" / "redis-server").exists()
-
-
-def uv_cache() -> str:
-    """Return where uv keeps what it has fetched, so that tests fetch nothing twice."""
-    return subprocess.run(
-        [sys.executable, "-m", "uv", "cache", "dir"], capture_output=True, text=True, check=True
-    ).stdout.strip()

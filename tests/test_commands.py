@@ -1,0 +1,363 @@
+"""The commands of a service, its hooks and its pipelines work where and as people use them."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import copier
+import httpx2
+import pytest
+import yaml
+
+from tests.support.repositories import commit, git
+from tests.support.services import ENVIRONMENT, Served, free_port, make, served, uv_cache
+from tests.support.template import IGNORED, Render
+
+Done = subprocess.CompletedProcess[str]
+UNFORMATTED = "a=1\n"
+WRONG_TYPE = '"""A module."""\n\nnumber: int = "one"\n'
+HOUSE_RULES = re.compile(r"house rules: \d+ files follow them")
+# https://docs.gitlab.com/ci/jobs/#job-name-limitations
+RESERVED_IN_GITLAB = {
+    "after_script",
+    "before_script",
+    "cache",
+    "false",
+    "image",
+    "include",
+    "nil",
+    "services",
+    "stages",
+    "true",
+    "types",
+    "variables",
+}
+GLOBAL_IN_GITLAB = {"default", "workflow"}
+STREAM = '''
+
+@router.get("/endless")
+async def endless() -> StreamingResponse:
+    """Send something each second, for ever."""
+
+    async def events() -> AsyncIterator[str]:
+        while True:
+            yield "data: x\\n\\n"
+            await asyncio.sleep(1)
+
+    return StreamingResponse(events(), media_type="text/event-stream")
+'''
+STREAM_IMPORTS = """import asyncio
+from collections.abc import AsyncIterator
+
+from fastapi.responses import StreamingResponse
+"""
+
+
+@pytest.fixture(scope="module")
+def environment_folder(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Render a service and install what it needs."""
+    folder = tmp_path_factory.mktemp("commands") / "service"
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PATH", os.devnull)
+        copier.run_copy(str(snapshot), folder, defaults=True, quiet=True)
+    run_command(folder, "run", "python", "--version")
+    return folder
+
+
+@pytest.fixture
+def project(environment_folder: Path, tmp_path: Path) -> Path:
+    """A service of the test's own; its environment is installed."""
+    folder = tmp_path / "service"
+    shutil.copytree(environment_folder, folder, ignore=IGNORED)
+    shutil.copy(environment_folder / "uv.lock", folder)
+    (folder / ".venv").symlink_to(environment_folder / ".venv")
+    return folder
+
+
+def run_command(folder: Path, *arguments: str, **environment: str) -> Done:
+    """Run `python -m dev` in a folder, and return its exit code and output."""
+    return subprocess.run(
+        [sys.executable, "-m", "dev", *arguments],
+        cwd=folder,
+        env=ENVIRONMENT | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+def append(file: Path, text: str) -> None:
+    """Add a text at the end of a file."""
+    with file.open("a", encoding="utf-8", newline="\n") as opened:
+        opened.write(text)
+
+
+def bare_path(folder: Path, *programs: str) -> str:
+    """Return a PATH on which there are only these programs."""
+    folder.mkdir()
+    for program in programs:
+        found = shutil.which(program)
+        assert found
+        (folder / program).symlink_to(found)
+    return str(folder)
+
+
+# Checks
+
+
+def test_lint_runs_every_tool_and_fails_at_the_end(project: Path) -> None:
+    """What is wrong for the first tool does not hide what is wrong for the others."""
+    (project / "src/unformatted.py").write_text(UNFORMATTED, encoding="utf-8")
+    (project / "tests/wrong_type.py").write_text(WRONG_TYPE, encoding="utf-8")
+    done = run_command(project, "lint")
+    assert done.returncode == 1
+    assert "Would reformat: src/unformatted.py" in done.stdout
+    assert "D100 Missing docstring in public module" in done.stdout
+    assert "tests/wrong_type.py:3: error: Incompatible types" in done.stdout
+    assert "Contracts: 2 kept, 1 broken." in done.stdout  # each module of src has a layer
+    assert HOUSE_RULES.search(done.stdout)
+    failed = "failed: ruff format --check ., ruff check ., mypy, lint-imports"
+    assert done.stdout.splitlines()[-1] == failed
+
+
+def test_lint_runs_where_the_service_does_not_start(project: Path) -> None:
+    """A mistake that keeps the settings from being imported is found by the tools."""
+    append(project / "src/config.py", "def broken(:\n")
+    done = run_command(project, "lint")
+    assert "Traceback" not in done.stdout
+    assert "invalid-syntax" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("failed: ruff format --check ., ruff check .")
+
+
+def test_lint_lists_what_an_update_would_merge(project: Path) -> None:
+    """A changed file of the machine is listed, and is no failure; uv's own source is not looked at."""
+    append(project / "src/airtight/hooks.py", "# ours\n")
+    foreign = project / ".dev/uv/uv/_find_uv.py"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text(UNFORMATTED, encoding="utf-8")
+    done = run_command(project, "lint")
+    assert done.returncode == 0, done.stdout
+    differing = re.findall(r"(\S+) differs from what was rendered", done.stdout)
+    assert differing == ["src/airtight/hooks.py"]
+    assert ".dev" not in done.stdout
+
+
+def test_format_leaves_what_is_fetched_alone(project: Path) -> None:
+    """`make format` formats the service, and nothing in `.dev/`."""
+    own = project / "src/unformatted.py"
+    foreign = project / ".dev/uv/uv/_find_uv.py"
+    foreign.parent.mkdir(parents=True)
+    for file in (own, foreign):
+        file.write_text('"""A module."""\na=1\n', encoding="utf-8")
+    done = run_command(project, "format")
+    assert done.returncode == 0, done.stdout
+    assert own.read_text(encoding="utf-8") == '"""A module."""\n\na = 1\n'
+    assert foreign.read_text(encoding="utf-8") == '"""A module."""\na=1\n'
+
+
+def test_hooks_need_no_uv_on_path(project: Path, tmp_path: Path) -> None:
+    """The hooks of pre-commit work with the uv that the commands have fetched."""
+    (project / ".dev/uv/bin").mkdir(parents=True)
+    (project / ".dev/uv/bin/uv").symlink_to(shutil.which("uv") or "uv")
+    unformatted = project / "src/api/unformatted.py"
+    unformatted.write_text('"""A module."""\na=1\n', encoding="utf-8")
+    commit(project, "Start")
+    path = bare_path(tmp_path / "bin", "git", "python3")
+    env = ENVIRONMENT | {"PATH": path, "PRE_COMMIT_HOME": str(tmp_path / "pre-commit")}
+    env["UV_CACHE_DIR"] = uv_cache()
+    command = [project / ".venv/bin/pre-commit", "run", "--all-files"]
+    first = subprocess.run(
+        command, cwd=project, env=env, capture_output=True, text=True, check=False
+    )
+    assert first.returncode == 1, first.stdout
+    assert "1 file reformatted" in first.stdout
+    git(project, "add", "--all")
+    second = subprocess.run(
+        command, cwd=project, env=env, capture_output=True, text=True, check=False
+    )
+    assert second.returncode == 0, second.stdout
+    hooks = re.findall(r"(?m)^(.+?)\.{3,}Passed$", second.stdout)
+    assert hooks == ["format", "rules", "types", "import contracts", "house rules"]
+
+
+def test_one_path_is_tested(project: Path) -> None:
+    """Tests can be selected, with make and without, and need not cover everything then."""
+    test = project / "tests/unit/test_own.py"
+    test.write_text("def test_a() -> None: ...\ndef test_b() -> None: ...\n", encoding="utf-8")
+    assert " 2 passed" in make(project, "test", "args=tests/unit/test_own.py")
+    assert " 1 passed" in make(project, "test", 'args=tests/unit/test_own.py -k "test_a"')
+    done = run_command(project, "test", "tests/unit/test_own.py")
+    assert " 2 passed" in done.stdout
+    assert "coverage" not in done.stdout
+
+
+def test_new_migration_passes_the_checks(project: Path) -> None:
+    """What Alembic writes for a new version is as `make lint` wants it, whatever its message."""
+    messages = ["add customers", 'say "hello"', "C:\\temp is gone.", "Über", "a" * 200]
+    for number, message in enumerate(messages):
+        revision = ["alembic", "revision", f"--rev-id=100{number}", "-m", message]
+        done = run_command(project, "run", *revision)
+        assert done.returncode == 0, done.stdout
+    done = run_command(project, "lint")
+    assert done.returncode == 0, done.stdout
+    done = run_command(project, "migrate")
+    assert done.returncode == 0, done.stdout
+    done = run_command(project, "psql", "-c", "SELECT version_num FROM alembic_version")
+    assert "1004" in done.stdout
+
+
+# Stores and the service
+
+
+def store_ports(service: Served) -> list[str]:
+    """Return where the stores listen, as `make dev` says."""
+    return re.findall(r"(?:PostgreSQL|Redis): +127\.0\.0\.1:(\d+)", service.read_log())
+
+
+def stop(service: Served) -> None:
+    """Stop `make dev` as Ctrl-C does, and wait for its end."""
+    os.killpg(service.process.pid, signal.SIGINT)
+    service.process.wait(timeout=60)
+
+
+def test_commands_mean_the_stores_of_make_dev(project: Path) -> None:
+    """Migrations and prompts use the stores of the running service, whose ports stay the same."""
+    count = ["psql", "--tuples-only", "-c", "SELECT count(*) FROM decisions"]
+    with served(project) as service:
+        ports = store_ports(service)
+        assert len(ports) == 2
+        make(project, "request", PORT=str(service.port))
+        run_command(project, "run", "alembic", "revision", "--rev-id=2000", "-m", "more")
+        make(project, "migrate")
+        assert " 1\n" in run_command(project, *count).stdout
+        version = make(project, "psql", 'args=-c "SELECT version_num FROM alembic_version"')
+        assert "2000" in version
+        assert f"tcp_port:{ports[1]}" in make(project, "redis-cli", "args=INFO server")
+        stop(service)
+    assert " 1\n" in run_command(project, *count).stdout
+    with served(project) as service:
+        assert store_ports(service) == ports
+
+
+def test_store_runs_until_its_last_user_leaves(project: Path) -> None:
+    """A prompt that has started the stores does not stop them under the service that uses them."""
+    command = [sys.executable, "-m", "dev", "redis-cli"]
+    with subprocess.Popen(
+        command, cwd=project, env=ENVIRONMENT, stdin=subprocess.PIPE, text=True
+    ) as prompt:
+        with served(project) as service:
+            assert prompt.stdin
+            prompt.stdin.close()
+            assert prompt.wait(timeout=60) == 0
+            port = str(service.port)
+            assert " 201 Created" in make(project, "request", PORT=port)
+            ports = store_ports(service)
+            stop(service)
+    for port in ports:
+        with socket.socket() as client:
+            assert client.connect_ex(("127.0.0.1", int(port))) != 0
+
+
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "in-time"])
+def test_no_store_is_left(project: Path, killed: bool) -> None:
+    """Stores that a killed command has left behind are stopped by the next one."""
+    with served(project) as service:
+        ports = store_ports(service)
+        if killed:
+            os.killpg(service.process.pid, signal.SIGKILL)
+            service.process.wait()
+            assert " PONG" in f" {make(project, 'redis-cli', 'args=PING')}"
+        else:
+            stop(service)
+    for port in ports:
+        with socket.socket() as client:
+            assert client.connect_ex(("127.0.0.1", int(port))) != 0
+
+
+def test_missing_client_is_one_line(project: Path, tmp_path: Path) -> None:
+    """Where there is no redis-cli, one line says what to install."""
+    path = bare_path(tmp_path / "bin", "uv", "redis-server")
+    done = run_command(project, "redis-cli", PATH=path, UV_CACHE_DIR=uv_cache())
+    assert done.returncode == 1
+    (line,) = done.stdout.splitlines()
+    assert "redis-tools" in line
+
+
+def test_taken_port_is_one_line(project: Path) -> None:
+    """`make dev` on a port on which somebody listens names the setting."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        done = run_command(project, "dev", PORT=str(port))
+    assert done.returncode == 1
+    line = f"port {port} is taken: stop what listens there, or set PORT to another\n"
+    assert done.stdout == line
+
+
+@pytest.fixture
+def streaming(project: Path) -> Iterator[Served]:
+    """`make dev` with a client that reads from a stream without an end."""
+    health = project / "src/api/health.py"
+    text = health.read_text(encoding="utf-8")
+    first = text.index("\nfrom ")
+    text = f"{text[:first]}\n{STREAM_IMPORTS}{text[first:]}{STREAM}"
+    health.write_text(text, encoding="utf-8")
+    with served(project) as service:
+        url = f"http://127.0.0.1:{service.port}/health/endless"
+        with httpx2.stream("GET", url, timeout=None) as response:
+            assert response.status_code == 200, service.read_log()
+            yield service
+
+
+def test_open_stream_does_not_delay_a_reload(project: Path, streaming: Served) -> None:
+    """After a change the service starts again, although somebody still reads a stream."""
+    append(project / "src/api/health.py", "\n")
+    streaming.wait_for("Application startup complete", count=2)
+
+
+def test_open_stream_does_not_delay_ctrl_c(streaming: Served) -> None:
+    """Ctrl-C ends the service, although somebody still reads a stream."""
+    stop(streaming)
+    assert streaming.read_log().rstrip().splitlines()[-1] != ""
+
+
+# Elsewhere
+
+
+def test_workspace_of_uv(render: Render, tmp_path: Path) -> None:
+    """Within a workspace, the commands use its environment, and leave what others have installed."""
+    folder = render(tmp_path / "services/decisions", example="none", stores=[], observability=[])
+    other = tmp_path / "services/other"
+    other.mkdir()
+    project = '[project]\nname = "other"\nversion = "0"\nrequires-python = ">=3.11"\n'
+    dependency = f'{project}dependencies = ["humanize>=4.9"]\n'
+    (other / "pyproject.toml").write_text(dependency, encoding="utf-8")
+    workspace = '[tool.uv.workspace]\nmembers = ["services/*"]\n'
+    (tmp_path / "pyproject.toml").write_text(workspace, encoding="utf-8")
+    sync = [sys.executable, "-m", "uv", "sync", "--all-packages", "--quiet"]
+    subprocess.run(sync, cwd=tmp_path, env=ENVIRONMENT, check=True)
+    code = "import humanize, sys; print(sys.prefix)"
+    done = run_command(folder, "run", "python", "-c", code)
+    assert done.stdout == f"{tmp_path / '.venv'}\n"
+    assert not (folder / ".venv").exists()
+    done = run_command(folder, "lint")
+    assert done.returncode == 0, done.stdout
+
+
+def test_jobs_of_gitlab_have_names_of_their_own(render: Render) -> None:
+    """No job has the name of a keyword, which GitLab refuses."""
+    folder = render(ci="gitlab")
+    text = (folder / ".gitlab-ci.yml").read_text(encoding="utf-8")
+    jobs = {
+        name: job for name, job in yaml.safe_load(text).items() if name not in GLOBAL_IN_GITLAB
+    }
+    assert set(jobs) == {"lint", "test", "dependencies", "containers"}
+    assert not RESERVED_IN_GITLAB & set(jobs)
+    for job in jobs.values():
+        assert job["script"]
