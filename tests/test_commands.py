@@ -15,7 +15,8 @@ import httpx2
 import pytest
 import yaml
 
-from tests.support.repositories import commit, git
+from tests.support.repositories import commit, git, take_template
+from tests.support.repositories import copier as copier_command
 from tests.support.services import ENVIRONMENT, Served, make, served, uv_cache
 from tests.support.template import IGNORED, Render
 
@@ -101,6 +102,12 @@ def append(file: Path, text: str) -> None:
         opened.write(text)
 
 
+def prepend(file: Path, text: str) -> None:
+    """Add a text at the start of a file."""
+    content = file.read_text(encoding="utf-8")
+    file.write_text(f"{text}{content}", encoding="utf-8", newline="\n")
+
+
 def bare_path(folder: Path, *programs: str) -> str:
     """Return a PATH on which there are only these programs."""
     folder.mkdir()
@@ -140,8 +147,7 @@ def test_lint_runs_where_the_service_does_not_start(project: Path) -> None:
 
 def test_lint_lists_what_an_update_would_merge(project: Path) -> None:
     """A changed file of the machine is listed, and is no failure; uv's own source is not looked at."""
-    hooks = project / "src/airtight/hooks.py"
-    hooks.write_text(f"# ours\n{hooks.read_text(encoding='utf-8')}", encoding="utf-8")
+    prepend(project / "src/airtight/hooks.py", "# ours\n")
     foreign = project / ".dev/uv/uv/_find_uv.py"
     foreign.parent.mkdir(parents=True)
     foreign.write_text(UNFORMATTED, encoding="utf-8")
@@ -150,6 +156,36 @@ def test_lint_lists_what_an_update_would_merge(project: Path) -> None:
     differing = re.findall(r"(\S+) differs from what was rendered", done.stdout)
     assert differing == ["src/airtight/hooks.py"]
     assert ".dev" not in done.stdout
+
+
+def test_list_holds_after_an_update(tmp_path: Path) -> None:
+    """After an update, the files that differ are those of the user, not those that came with it."""
+    template = tmp_path / "airtight"
+    template.mkdir()
+    take_template(template)
+    commit(template, "One", "v1.0.0")
+    project = tmp_path / "service"
+    options = ["--defaults", "--quiet"]
+    skeleton = ["--data=example=none", "--data=stores=[]", "--data=ci=none"]
+    done = copier_command(tmp_path, "copy", *options, *skeleton, str(template), str(project))
+    assert done.returncode == 0, done.stderr
+    assert changed_files(project) == []
+    prepend(project / "src/airtight/hooks.py", "# ours\n")
+    commit(project, "Start")
+    assert changed_files(project) == ["src/airtight/hooks.py"]
+    for module in ("boundary", "logging/access"):
+        prepend(template / f"template/src/airtight/{module}.py", "# new\n")
+    commit(template, "Two", "v2.0.0")
+    done = copier_command(project, "update", *options)
+    assert done.returncode == 0, done.stderr
+    assert "# new" in (project / "src/airtight/logging/access.py").read_text(encoding="utf-8")
+    assert changed_files(project) == ["src/airtight/hooks.py"]
+
+
+def changed_files(project: Path) -> list[str]:
+    """Return what `make lint` lists, without the checks that come before."""
+    code = "from dev.rendered import changed_files; print(*changed_files())"
+    return subprocess.check_output([sys.executable, "-c", code], cwd=project, text=True).split()
 
 
 def test_format_leaves_what_is_fetched_alone(project: Path) -> None:
@@ -172,22 +208,31 @@ def test_hooks_need_no_uv_on_path(project: Path, tmp_path: Path) -> None:
     unformatted = project / "src/api/unformatted.py"
     unformatted.write_text('"""A module."""\na=1\n', encoding="utf-8")
     commit(project, "Start")
-    path = bare_path(tmp_path / "bin", "git", "python3")
-    env = ENVIRONMENT | {"PATH": path, "PRE_COMMIT_HOME": str(tmp_path / "pre-commit")}
-    env["UV_CACHE_DIR"] = uv_cache()
-    command = [project / ".venv/bin/pre-commit", "run", "--all-files"]
-    first = subprocess.run(
-        command, cwd=project, env=env, capture_output=True, text=True, check=False
-    )
+    environment = ENVIRONMENT | {
+        "PATH": bare_path(tmp_path / "bin", "git", "python3"),
+        "PRE_COMMIT_HOME": str(tmp_path / "pre-commit"),
+        "UV_CACHE_DIR": uv_cache(),
+    }
+    first = run_hooks(project, environment)
     assert first.returncode == 1, first.stdout
     assert "1 file reformatted" in first.stdout
     git(project, "add", "--all")
-    second = subprocess.run(
-        command, cwd=project, env=env, capture_output=True, text=True, check=False
-    )
+    second = run_hooks(project, environment)
     assert second.returncode == 0, second.stdout
     hooks = re.findall(r"(?m)^(.+?)\.{3,}Passed$", second.stdout)
     assert hooks == ["format", "rules", "types", "import contracts", "house rules"]
+
+
+def run_hooks(project: Path, environment: dict[str, str]) -> Done:
+    """Run the hooks of pre-commit on all files."""
+    return subprocess.run(
+        [str(project / ".venv/bin/pre-commit"), "run", "--all-files"],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_one_path_is_tested(project: Path) -> None:

@@ -37,6 +37,7 @@ class Server:
         self._folder = folder
         self._password = password_in(folder)
         self._settings = folder / "redis.conf"
+        self._log = folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
         if self._settings.exists():
@@ -60,7 +61,15 @@ class Server:
         self.port = port or free_port(self.port)
         self._write_settings("save 60 1" if durable else 'save ""')
         command = [_find_server(), str(self._settings)]
-        self._process = subprocess.Popen(command, start_new_session=True)
+        # It may run longer than this process, so it must not hold the terminal or a pipe.
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         self._wait_for_start(self._process)
 
     def stop(self) -> None:
@@ -90,7 +99,7 @@ class Server:
             f"bind {LOOPBACK}",
             f"requirepass {self._password}",
             f'dir "{self._folder}"',
-            f'logfile "{self._folder / "log"}"',
+            f'logfile "{self._log}"',
             save,
         ]
         self._settings.touch(mode=0o600)
@@ -100,9 +109,8 @@ class Server:
         deadline = time.monotonic() + START_TIMEOUT
         while not self.is_running():
             if process.poll() is not None or time.monotonic() > deadline:
-                log = self._folder / "log"
                 sys.exit(
-                    f"Redis did not start, {log} says why; or set REDIS_URL to one that you run"
+                    f"Redis did not start, {self._log} says why; or set REDIS_URL to one that you run"
                 )
             time.sleep(0.02)
 
