@@ -1,6 +1,5 @@
 """What is rendered works: its own tests and checks pass, and its commands do what they say."""
 
-import contextlib
 import json
 import os
 import re
@@ -9,14 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import psutil
 import pytest
 
-from tests.support.services import ENVIRONMENT, free_port, make
+from tests.support.dev import served
+from tests.support.services import make
 from tests.support.template import ANCHORS, Answers, Render
 
 
@@ -28,41 +26,6 @@ def test_generated_suite_and_checks_pass(render: Render, answers: Answers) -> No
     checked = make(folder, "lint")
     assert "Contracts: 3 kept, 0 broken" in checked
     assert "files follow them" in checked
-
-
-class Served(NamedTuple):
-    """A service that `make dev` runs."""
-
-    process: subprocess.Popen[str]
-    port: int
-    log: Path
-
-    def wait_for(self, words: str) -> None:
-        """Wait until the log has these words."""
-        while words not in (text := self.log.read_text(encoding="utf-8")):
-            assert self.process.poll() is None, text
-            time.sleep(0.1)
-
-
-@contextlib.contextmanager
-def served(folder: Path) -> Iterator[Served]:
-    """Run `make dev` until the end of the block, or until it is stopped."""
-    port = free_port()
-    command = ["make", f"PYTHON={sys.executable}", "dev"]
-    env = ENVIRONMENT | {"PORT": str(port)}
-    with (
-        (folder / "dev.log").open("w+", encoding="utf-8") as log,
-        subprocess.Popen(
-            command, cwd=folder, env=env, stdout=log, stderr=log, text=True, start_new_session=True
-        ) as dev,
-    ):
-        try:
-            service = Served(dev, port, folder / "dev.log")
-            service.wait_for("Application startup complete")
-            yield service
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(dev.pid, signal.SIGTERM)
 
 
 @pytest.mark.parametrize(
@@ -87,9 +50,9 @@ def test_first_turn(
         assert " 422 " in bad
         if example == "orders":
             service.wait_for("outcome=emitted")  # by the worker
-        os.killpg(service.process.pid, stop)
+        service.stop(stop)
         service.process.wait()
-    log = service.log.read_text(encoding="utf-8")
+    log = service.read_log()
     assert len(re.findall(r"WARNING +errors: request is not valid", log)) == 1
     deadline = time.monotonic() + 10
     while left := [
@@ -117,7 +80,7 @@ def test_answers_are_as_documented_whatever_is_sent(render: Render) -> None:
         done = subprocess.run(fuzzer, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr
     assert int(re.findall(r"(\d+) generated, \1 passed", done.stdout)[0]) > 150
-    log = service.log.read_text(encoding="utf-8")
+    log = service.read_log()
     assert re.findall(r"(?m)^\S+ (?:ERROR|CRITICAL) .*", log) == []
     assert "status=422" in log
 

@@ -406,8 +406,10 @@ def test_file_that_a_release_has_moved(longer: Path, tmp_path: Path) -> None:
     done = update(project)
     assert (done.returncode, collisions(project)) == (0, [new]), done.stderr
     text = (project / new).read_text(encoding="utf-8")
-    first = '"""The settings are checked before anything else happens."""\n=======\n"""The settings are checked first."""'
-    assert f"<<<<<<< before updating\n{first}\n>>>>>>> after updating\n" in text
+    before = '"""The settings are checked before anything else happens."""'
+    after = '"""The settings are checked first."""'
+    conflict = f"<<<<<<< before updating\n{before}\n=======\n{after}\n>>>>>>> after updating\n"
+    assert conflict in text
     assert (
         '<<<<<<< before updating\n        ("PORT", "mine"),\n=======\n>>>>>>> after updating\n'
         in text
