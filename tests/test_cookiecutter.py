@@ -13,7 +13,8 @@ import pytest
 
 from hooks import post_gen_project as hook
 from scripts.cookiecutter_json import cookiecutter_json
-from tests.support.repositories import Done, commit, copier, git, run, take_template, tree
+from tests.support.files import tree
+from tests.support.repositories import Done, commit, copier, git, run, take_template
 from tests.support.template import ROOT, Answers
 
 HOOK = ROOT / "hooks" / "post_gen_project.py"
