@@ -14,7 +14,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.template import Answers, Render, all_answers, covering, describe, pairs
+from tests.support.template import ROOT, Answers, Render, all_answers, covering, describe, pairs
 
 MATRIX = covering()
 # Words that a render holds only if their answer was chosen.
@@ -119,6 +119,15 @@ def check_words(files: dict[str, str], answers: Answers) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_rendering_changes_no_python_code(render: Render) -> None:
+    """Code has conditions in comments alone: two braces of an f-string would be an expression."""
+    rendered = render(example="decisions", observability=["opentelemetry", "prometheus", "sentry"])
+    template = ROOT / "template"
+    for file in sorted(rendered.rglob("*.py")):
+        lines = read(template / file.relative_to(rendered)).splitlines()
+        assert [line for line in read(file).splitlines() if line not in lines] == []
+
+
 @pytest.mark.parametrize(
     "answers",
     [{}, {"example": "orders"}, {"example": "none", "stores": []}],
