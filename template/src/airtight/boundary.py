@@ -251,6 +251,9 @@ class Exchange:
             return propagates
         if context.response_started:
             return True  # the server cuts the connection, so that the client sees the loss
+        if must_propagate(exc) and self.scope.get("http_version") == "1.1":
+            # The server closes the connection after this; a client that reuses it sees a reset.
+            response.headers["connection"] = "close"
         await self._boundary.wrap_response(response)(self.scope, self.receive, self.send)
         return propagates
 

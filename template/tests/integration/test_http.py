@@ -4,6 +4,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -12,39 +13,47 @@ from src.airtight.bodies import MEDIA_TYPE
 from src.main import create_app
 
 
-async def request(
-    method: str, path: str, headers: dict[str, str] | None = None, app: ASGIApp | None = None
-) -> httpx2.Response:
+async def request(app: ASGIApp, method: str, path: str, **headers: str) -> httpx2.Response:
     """Send a request to a service in this process."""
-    transport = httpx2.ASGITransport(app or create_app())
-    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+    client = httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(app),
+        base_url="http://test",
+    )
+    async with client:
         return await client.request(method, path, headers=headers)
 
 
 async def test_openapi_documents_the_bodies_of_errors() -> None:
     """Every operation describes what its errors look like."""
-    schema = (await request("GET", "/openapi.json")).json()
-    operations = [operation for path in schema["paths"].values() for operation in path.values()]
+    response = await request(create_app(), "GET", "/openapi.json")
+    operations = [
+        operation for path in response.json()["paths"].values() for operation in path.values()
+    ]
     assert operations
     for operation in operations:
+        responses = operation["responses"]
         has_input = "parameters" in operation or "requestBody" in operation
-        assert list(operation["responses"]["default"]["content"]) == [MEDIA_TYPE]
-        assert ("422" in operation["responses"]) is has_input
+        assert list(responses["default"]["content"]) == [MEDIA_TYPE]
+        assert ("422" in responses) is has_input
         if has_input:
-            assert list(operation["responses"]["422"]["content"]) == [MEDIA_TYPE]
+            assert list(responses["422"]["content"]) == [MEDIA_TYPE]
 
 
 async def test_preflight_is_for_allowed_origins(monkeypatch: pytest.MonkeyPatch) -> None:
     """A preflight request succeeds for the configured origins and for no others."""
     monkeypatch.setenv("CORS_ORIGINS", '["http://a.example"]')
-    preflight = {
-        "Access-Control-Request-Method": "POST",
-        "Access-Control-Request-Headers": "x-request-id",
-    }
-    from_allowed = {"Origin": "http://a.example"} | preflight
-    from_other = {"Origin": "http://b.example"} | preflight
-    allowed = await request("OPTIONS", "/health/live", from_allowed)
-    refused = await request("OPTIONS", "/health/live", from_other)
+    app = create_app()
+
+    async def preflight(origin: str) -> httpx2.Response:
+        headers = {
+            "Origin": origin,
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "x-request-id",
+        }
+        return await request(app, "OPTIONS", "/health/live", **headers)
+
+    allowed = await preflight("http://a.example")
+    refused = await preflight("http://b.example")
     assert allowed.status_code == 200
     assert refused.status_code == 400
     assert "x-request-id" in allowed.headers
@@ -67,23 +76,32 @@ async def test_errors_of_own_middleware_pass_the_boundary_and_cors(
     monkeypatch.setenv("CORS_ORIGINS", '["http://a.example"]')
     app = create_app()
     app.add_middleware(OwnMiddleware)
-    response = await request("GET", "/health/live", {"Origin": "http://a.example"}, app)
+    response = await request(app, "GET", "/health/live", Origin="http://a.example")
     assert response.status_code == 500
-    assert response.headers["access-control-allow-origin"] == "http://a.example"
-    assert "x-request-id" in response.headers
+    headers = response.headers
+    assert headers["access-control-allow-origin"] == "http://a.example"
+    assert "x-request-id" in headers
 
 
 def test_own_middleware_stands_between_the_layers_of_starlette() -> None:
     """A request passes Starlette's outer layer, own middleware, handlers and router."""
     app = create_app()
     app.add_middleware(OwnMiddleware)
-    layer: Any = app.build_middleware_stack()
+    layers = layers_of(app)
+    expected = [
+        ServerErrorMiddleware,
+        OwnMiddleware,
+        ExceptionMiddleware,
+    ]
+    assert layers[0] is ServerErrorMiddleware
+    assert [layer for layer in layers if layer in expected] == expected
+
+
+def layers_of(app: FastAPI) -> list[type]:
+    """Return the types of all layers around the router, the outermost first."""
     layers = []
+    layer: Any = app.build_middleware_stack()
     while layer is not app.router:
         layers.append(type(layer))
         layer = layer.app
-    expected = [ServerErrorMiddleware, OwnMiddleware, ExceptionMiddleware]
-    assert sorted(expected, key=layers.index) == expected
-    assert layers[0] is ServerErrorMiddleware
-    for layer_type in expected:
-        assert layers.count(layer_type) == 1
+    return layers

@@ -1,4 +1,4 @@
-"""What Prometheus reads is what has happened."""
+"""What Prometheus reads is what has happened, in all workers together."""
 
 # copier: if false
 # fmt: off
@@ -13,7 +13,6 @@ import signal
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
@@ -37,56 +36,68 @@ from tests.support.service import FAULTY, ROOT, Service, copy_with, running
 # copier: if example == "orders"
 OF_WORKERS = {"message_duration_seconds_count", "worker_lag_seconds", "dead_letters"}
 # copier: endif
-OWN = {"up"}  # of Prometheus itself
+OF_PROMETHEUS = {"up"}  # what Prometheus itself adds
+REQUESTS = "http_request_duration_seconds_count"
+IN_FLIGHT = ("http_requests_in_flight",)
+Labels = tuple[str, ...]
+Samples = dict[Labels, float]
 
 
-def scrape(service: Service, **headers: str) -> dict[tuple[str, ...], float]:
-    """Return all numbers by their name and the values of their labels; several workers take turns to answer."""
+def scrape(service: Service, **headers: str) -> Samples:
+    """Return all samples by their name and the values of their labels.
+
+    Each scrape is a new connection, since several workers take turns to accept them.
+    """
     response = httpx2.get(f"{service.url}/metrics", headers=headers)
-    assert (response.status_code, response.headers["content-type"][:10]) == (200, "text/plain")
-    families = text_string_to_metric_families(response.text)
-    return {
-        (s.name, *(s.labels[name] for name in sorted(s.labels))): s.value
-        for f in families
-        for s in f.samples
-    }
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/plain")
+    samples: Samples = {}
+    for family in text_string_to_metric_families(response.text):
+        for sample in family.samples:
+            labels = [sample.labels[name] for name in sorted(sample.labels)]
+            samples[(sample.name, *labels)] = sample.value
+    return samples
 
 
-def new(
-    before: dict[tuple[str, ...], float], after: dict[tuple[str, ...], float], name: str
-) -> dict[Any, float]:
-    """Return by how much the numbers of one name have grown."""
-    grown = {key[1:]: value - before.get(key, 0) for key, value in after.items() if key[0] == name}
-    return {labels: value for labels, value in grown.items() if value}
+def increases(before: Samples, after: Samples, name: str) -> Samples:
+    """Return by how much the samples of one name have grown, by their labels."""
+    found: Samples = {}
+    for key, value in after.items():
+        increase = value - before.get(key, 0)
+        if key[0] == name and increase:
+            found[key[1:]] = increase
+    return found
 
 
-def test_failures_are_counted_as_they_are_told(faulty: Service) -> None:
+FAILING_PATHS = [
+    "/crash/async",
+    "/crash/async",
+    "/crash/logged-by-library",
+    "/own/logged-by-library",
+    "/own/unavailable",
+    "/own/teapot",
+    "/http/500",
+    "/http/dependency",
+    "/after/background",
+    "/crash/buggy-handler",
+    "/nowhere",
+    "/log",
+]
+
+
+def test_failures_are_counted_as_they_are_logged(
+    faulty: Service,
+) -> None:
     """Each record of a failure is counted once, by own class or as unexpected, and by its level."""
-    paths = [
-        "/crash/async",
-        "/crash/logged-by-library",
-        "/own/logged-by-library",
-        "/own/unavailable",
-        "/own/teapot",
-    ]
-    paths += [
-        "/http/500",
-        "/http/dependency",
-        "/after/background",
-        "/crash/buggy-handler",
-        "/nowhere",
-        "/log",
-    ]
     before = scrape(faulty)
-    ids = [faulty.get(path).headers["x-request-id"] for path in [*paths, "/crash/async"]]
-    ids.append(faulty.request("POST", "/body", json={}).headers["x-request-id"])
-    told = [
-        record
-        for one in ids
-        for record in faulty.wait_for_request(one)
-        if record["logger"] != "access"
-    ]
-    counted = new(before, scrape(faulty), "errors_total")
+    responses = [faulty.get(path) for path in FAILING_PATHS]
+    responses.append(faulty.request("POST", "/body", json={}))
+    logged = Counter[str]()
+    for response in responses:
+        for record in faulty.records_of(response):
+            if record["logger"] != "access":
+                logged[record["level"]] += 1
+    counted = increases(before, scrape(faulty), "errors_total")
     assert counted == {
         ("unexpected", "CRITICAL"): 4,
         ("unexpected", "ERROR"): 3,
@@ -98,14 +109,14 @@ def test_failures_are_counted_as_they_are_told(faulty: Service) -> None:
     levels = Counter[str]()
     for (_, level), count in counted.items():
         levels[level] += int(count)
-    assert levels == Counter(record["level"] for record in told)
+    assert levels == logged
 
 
 def test_failures_that_can_come_start_at_zero(faulty: Service) -> None:
     """A first failure is an increase, which it would not be if its number appeared as 1."""
-    numbers = scrape(faulty)
-    assert ("errors_total", "unexpected", "CRITICAL") in numbers
-    assert numbers["errors_total", "BuggyError", "ERROR"] >= 0
+    samples = scrape(faulty)
+    assert ("errors_total", "unexpected", "CRITICAL") in samples
+    assert samples["errors_total", "BuggyError", "ERROR"] >= 0
 
 
 def test_requests_are_counted_by_few_names(faulty: Service) -> None:
@@ -116,72 +127,97 @@ def test_requests_are_counted_by_few_names(faulty: Service) -> None:
         faulty.get(f"/nowhere/{method}")
         faulty.request(method, "/slow")
     after = scrape(faulty)
-    assert new(before, after, "http_request_duration_seconds_count") == {
+    assert increases(before, after, REQUESTS) == {
         ("GET", "/metrics", "200"): 1,
         ("GET", "/slow", "200"): 5,
         ("GET", "unmatched", "404"): 5,
         ("OTHER", "/slow", "405"): 5,
     }
-    assert after["http_requests_in_flight",] == 1  # this one
+    assert after[IN_FLIGHT] == 1  # the scrape itself
 
 
-def test_the_page_is_no_part_of_the_api_and_may_ask_for_a_token() -> None:
-    """It is not in the OpenAPI document; with a token set, it is not for everybody."""
+def test_metrics_are_no_part_of_the_api_and_may_need_a_token() -> None:
+    """They are not in the OpenAPI document; with a token set, they are not for everybody."""
+    wrong: list[dict[str, str]] = [
+        {},
+        {"Authorization": "Bearer hunter1"},
+        {"Authorization": "hunter2"},
+    ]
     with running(env={"METRICS_TOKEN": "hunter2"}) as service:
-        assert "/metrics" not in service.get("/openapi.json").json()["paths"]
-        for given in ({}, {"Authorization": "Bearer hunter1"}, {"Authorization": "hunter2"}):
-            refused = service.get("/metrics", headers=given)
-            assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+        openapi = service.get("/openapi.json").json()
+        assert "/metrics" not in openapi["paths"]
+        for headers in wrong:
+            refused = service.get("/metrics", headers=headers)
+            assert refused.status_code == 401
+            assert refused.headers["www-authenticate"] == "Bearer"
         assert scrape(service, Authorization="Bearer hunter2")
 
 
 def workers(service: Service) -> list[int]:
     """Return the ids of the processes that have served."""
-    started = (
-        re.fullmatch(r"Started server process \[(\d+)\]", r["message"]) for r in service.records()
-    )
-    return [int(found[1]) for found in started if found]
+    messages = [record["message"] for record in service.records()]
+    pattern = r"Started server process \[(\d+)\]"
+    return [int(pid) for pid in re.findall(pattern, "\n".join(messages))]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills a process")
-def test_workers_count_together(tmp_path: Path) -> None:
-    """Whichever worker is asked tells the numbers of all, also of one that has died, but not what that was doing."""
-
-    def served() -> float:
-        return scrape(service)["http_request_duration_seconds_count", "GET", "unmatched", "404"]
-
-    with running(env={"WORKERS": "2", "TMPDIR": str(tmp_path)}) as service:
+def test_metrics_are_those_of_all_workers(tmp_path: Path) -> None:
+    """Each worker shows the requests of all, also of one that has died, but not its open ones."""
+    env = {"WORKERS": "2", "TMPDIR": str(tmp_path)}
+    with running(env=env) as service:
         service.wait(lambda _: len(workers(service)) == 2)
         for _ in range(40):
             httpx2.get(f"{service.url}/nowhere")
-        assert {served() for _ in range(8)} == {40}
-        dead = workers(service)[0]
-        (doing,) = tmp_path.glob(f"metrics-*/gauge_livesum_{dead}.db")
-        os.kill(dead, signal.SIGKILL)
-        service.wait(lambda _: len(workers(service)) == 3 and not doing.exists())
-        assert {served() for _ in range(8)} == {40}
-        assert scrape(service)["http_requests_in_flight",] == 1
+        assert_unmatched(service, 40)
+        killed = workers(service)[0]
+        (gauge,) = tmp_path.glob(f"metrics-*/gauge_livesum_{killed}.db")
+        os.kill(killed, signal.SIGKILL)
+        service.wait(lambda _: len(workers(service)) == 3)
+        service.wait(lambda _: not gauge.exists())
+        assert_unmatched(service, 40)
+        assert scrape(service)[IN_FLIGHT] == 1
     assert list(tmp_path.glob("metrics-*")) == []
 
 
-def test_what_all_workers_serve_now_is_shown(tmp_path: Path) -> None:
-    """Whichever worker is asked tells what all of them are doing."""
+def assert_unmatched(service: Service, count: int) -> None:
+    """Assert that each worker shows so many requests to paths that do not exist."""
+    for _ in range(8):
+        samples = scrape(service)
+        assert samples[REQUESTS, "GET", "unmatched", "404"] == count
+
+
+def test_open_requests_of_all_workers_are_shown(
+    tmp_path: Path,
+) -> None:
+    """Each worker shows how many requests all of them are serving."""
     folder = copy_with(FAULTY, tmp_path)
-    command = ("-m", "uvicorn", "src.faulty:app", "--port", "PORT", "--workers", "2")
+    command = [
+        "-m",
+        "uvicorn",
+        "src.faulty:app",
+        "--port",
+        "PORT",
+        "--workers",
+        "2",
+    ]
     env = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "metrics")}
-    with running(*command, cwd=folder, env=env) as service, ThreadPoolExecutor(6) as pool:
+    with (
+        running(*command, cwd=folder, env=env) as service,
+        ThreadPoolExecutor(6) as pool,
+    ):
         service.wait(lambda _: len(workers(service)) == 2)
         slow = [pool.submit(service.get, "/slow?seconds=2") for _ in range(6)]
-        while scrape(service)["http_requests_in_flight",] < len(slow) + 1:
+        while scrape(service)[IN_FLIGHT] < len(slow) + 1:
             assert not any(request.done() for request in slow)
-        assert {request.result().status_code for request in slow} == {200}
-        assert scrape(service)["http_requests_in_flight",] == 1
+        for request in slow:
+            assert request.result().status_code == 200
+        assert scrape(service)[IN_FLIGHT] == 1
 
 
 # copier: if stores
-def test_store_that_is_away_is_shown() -> None:
+def test_unavailable_store_is_shown() -> None:
     """A store is up or down, as of now."""
-    away = {
+    unavailable = {
         # copier: if "postgres" in stores
         "DATABASE_URL": "postgresql://app:x@127.0.0.1:1/app",
         # copier: endif
@@ -190,16 +226,23 @@ def test_store_that_is_away_is_shown() -> None:
         # copier: endif
     }
     with running() as service:
-        assert {value for key, value in scrape(service).items() if key[0] == "store_up"} == {1}
-    with running(env=away) as service:
-        assert {value for key, value in scrape(service).items() if key[0] == "store_up"} == {0}
+        assert store_states(service) == {1}
+    with running(env=unavailable) as service:
+        assert store_states(service) == {0}
+
+
+def store_states(service: Service) -> set[float]:
+    """Return the states of all stores: 1 is up, 0 is down."""
+    samples = scrape(service)
+    return {value for key, value in samples.items() if key[0] == "store_up"}
 
 
 # copier: endif
 # copier: if "postgres" in stores
 async def test_pool_of_postgres_is_shown() -> None:
     """Connections in use and idle, and callers that wait, are counted."""
-    postgres = PostgresConnector(load_settings().database_url.get_secret_value(), 1, 5)
+    url = load_settings().database_url.get_secret_value()
+    postgres = PostgresConnector(url, 1, 5)
     assert postgres.pool() == {"in_use": 0, "idle": 0, "waiting": 0}
     async with postgres.connection():
         waiting = asyncio.create_task(postgres.is_alive())
@@ -214,25 +257,35 @@ async def test_pool_of_postgres_is_shown() -> None:
 # copier: if "redis" in stores
 async def test_pool_of_redis_is_shown() -> None:
     """Connections in use and idle, and callers that wait, are counted."""
-    redis = RedisConnector(load_settings().redis_url.get_secret_value(), 1, 5)
+    url = load_settings().redis_url.get_secret_value()
+    redis = RedisConnector(url, 1, 5)
+    all_in_use = {"in_use": 1, "idle": 0, "waiting": 2}
     assert redis.pool() == {"in_use": 0, "idle": 0, "waiting": 0}
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
         for _ in range(3):
-            group.create_task(redis.call("BLPOP", "no-such-list", 0.5))
-        while redis.pool() != {"in_use": 1, "idle": 0, "waiting": 2}:  # noqa: ASYNC110 - it tells nobody
+            waiting = redis.call("BLPOP", "no-such-list", 0.5)
+            group.create_task(waiting)
+        while redis.pool() != all_in_use:  # noqa: ASYNC110 - a pool has no event to await
             await asyncio.sleep(0)
     assert redis.pool() == {"in_use": 0, "idle": 1, "waiting": 0}
     await redis.aclose()
 
 
 # copier: endif
-def test_rules_and_pictures_use_numbers_that_exist(faulty: Service) -> None:
-    """Each name in the rules and in the dashboard is on the page."""
+def test_rules_and_dashboard_use_metrics_that_exist(
+    faulty: Service,
+) -> None:
+    """Each name in the rules and in the dashboard is that of a metric."""
+    folder = ROOT / "deploy" / "observability"
     names = {name for name, *_ in scrape(faulty)}
     for file in ("alerts.yml", "grafana/dashboards/service.json"):
-        text = (ROOT / "deploy" / "observability" / file).read_text(encoding="utf-8")
-        used = {*re.findall(r"([a-z_:]+)\W{1,2}job=", text)} - OWN
-        assert used >= {"errors_total", "http_request_duration_seconds_bucket"}
+        text = (folder / file).read_text(encoding="utf-8")
+        used = set(re.findall(r"([a-z_:]+)\W{1,2}job=", text))
+        used -= OF_PROMETHEUS
+        assert used >= {
+            "errors_total",
+            "http_request_duration_seconds_bucket",
+        }
         # copier: if example == "orders"
         used -= OF_WORKERS
         # copier: endif

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from dev.tasks import ORDER
+from dev.requests import ORDER
 from tests.support.orders import Shop, opened
 from tests.support.service import Service, failures
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.tasks import ORDER
+from dev.requests import ORDER
 from tests.support.orders import Shop, lines, opened, ready
 from tests.support.service import Record, Service, copy_with, failures, launch
 

@@ -79,6 +79,10 @@ class Service:
         self.wait(lambda records: access(records, later))
         return self.records(correlation_id)
 
+    def records_of(self, response: httpx2.Response) -> list[Record]:
+        """Wait until the request of a response has finished, and return all its records."""
+        return self.wait_for_request(request_id(response))
+
     def get(self, path: str, **options: Any) -> httpx2.Response:
         """Send a GET request."""
         return self.request("GET", path, **options)
@@ -127,9 +131,34 @@ def access(records: list[Record], correlation_id: str) -> list[Record]:
     return [r for r in records if r["logger"] == "access" and r["correlation_id"] == correlation_id]
 
 
+def statuses(records: list[Record]) -> list[int]:
+    """Return the statuses in all access lines among these records."""
+    return [record["status"] for record in records if record["logger"] == "access"]
+
+
 def failures(records: list[Record]) -> list[Record]:
     """Return the records of failures: those from WARNING on."""
     return [record for record in records if record["level"] in FAILURES]
+
+
+def levels(records: list[Record]) -> list[str]:
+    """Return the level of each failure."""
+    return [record["level"] for record in failures(records)]
+
+
+def levels_and_errors(records: list[Record]) -> list[tuple[str, str | None]]:
+    """Return the level and the class of error of each failure."""
+    return [(record["level"], record.get("error")) for record in failures(records)]
+
+
+def assert_fields(record: Record, **fields: object) -> None:
+    """Assert that a record has these fields, whatever else it has."""
+    assert {name: record.get(name) for name in fields} == fields
+
+
+def request_id(response: httpx2.Response) -> str:
+    """Return the id that a response names."""
+    return response.headers["x-request-id"]
 
 
 def launch(
