@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from tests.support.template import (
     OBSERVERS,
+    ROOT,
     Answers,
     Render,
     all_answers,
@@ -132,6 +133,15 @@ def check_words(files: dict[str, str], answers: Answers) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_rendering_changes_no_python_code(render: Render) -> None:
+    """Code has conditions in comments alone: two braces of an f-string would be an expression."""
+    rendered = render(example="decisions", observability=OBSERVERS)
+    template = ROOT / "template"
+    for file in sorted(rendered.rglob("*.py")):
+        lines = read(template / file.relative_to(rendered)).splitlines()
+        assert [line for line in read(file).splitlines() if line not in lines] == []
+
+
 @pytest.mark.parametrize(
     "answers",
     [{}, {"example": "orders"}, {"example": "none", "stores": []}],
