@@ -146,6 +146,11 @@ class Shop:
 
         return asyncio.run(fetch())
 
+    def update(self, order_id: str, assignments: str, *values: Any) -> None:
+        """Change columns of an order; the values are `$2` and following in the assignments."""
+        statement = f"UPDATE orders SET {assignments} WHERE id::text = $1"
+        self.query(statement, order_id, *values)
+
     def redis(self, *command: Any) -> Any:
         """Return the result of a Redis command."""
         with redis.Redis.from_url(self.env["REDIS_URL"]) as client:
