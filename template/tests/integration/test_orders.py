@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from dev.tasks import ORDER
-from tests.support.orders import Shop, opened
+from tests.support.orders import TOO_LATE, Shop, opened
 from tests.support.service import Record, Service, assert_fields, failures
 
 
@@ -211,5 +211,5 @@ def test_tax_office_that_fails_gets_no_requests_for_a_while(
         assert response.status_code == 503
         record = failures(service.records_of(response))[0]
         reasons.append(record["reason"])
-    assert reasons[:5] == ["longer than 0.4 s"] * 5
+    assert reasons[:5] == [TOO_LATE] * 5
     assert reasons[5:] == ["circuit open"] * 2
