@@ -1,8 +1,10 @@
-"""Measure what the guard, the log and the errors cost, and write it to `docs/benchmarks.md`.
+"""Measure what the error boundary, the log and the errors cost; write it to `docs/benchmarks.md`.
 
-Each figure compares servers that run at the same time and are asked in turn; only the ratios mean something elsewhere.
+Each figure compares servers that run at the same time and are loaded in turn, so only the ratios
+hold on other machines.
 """
 
+import argparse
 import collections
 import contextlib
 import json
@@ -12,7 +14,7 @@ import re
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -35,11 +37,24 @@ PACKAGES = (
     "asgi-correlation-id",
 )
 PRODUCTION = {"ENVIRONMENT": "production", "LOG_FORMAT": "json"}
-ROUNDS, SECONDS = int(os.environ.get("ROUNDS", "9")), int(os.environ.get("SECONDS", "2"))
+ROUNDS = int(os.environ.get("ROUNDS", "9"))
+SECONDS = int(os.environ.get("SECONDS", "2"))
 POST = """wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
 wrk.body = [[{body}]]
 """
+OBSERVERS = {
+    "nothing": "[]",
+    "prometheus": "[prometheus]",
+    "sentry": "[sentry]",
+    "opentelemetry": "[opentelemetry]",
+    "all three": "[prometheus, opentelemetry, sentry]",
+}
+A_TENTH = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"}
+# A line of py-spy: frames from the outermost to the innermost, then how often this stack was seen.
+STACK = re.compile(
+    r"(?m)^(?P<outer>.*;)?(?P<name>[^;\n]+) \((?P<file>.+?)(?::\d+)?\) (?P<count>\d+)$"
+)
 
 
 def in_turn(servers: Mapping[str, Server], path: str) -> dict[str, list[Run]]:
@@ -48,29 +63,38 @@ def in_turn(servers: Mapping[str, Server], path: str) -> dict[str, list[Run]]:
         server.load(path, 1)
     runs: dict[str, list[Run]] = {name: [] for name in servers}
     for number in range(ROUNDS):
-        for name in sorted(servers, reverse=bool(number % 2)):
+        backwards = number % 2 == 1
+        for name in sorted(servers, reverse=backwards):
             runs[name].append(servers[name].load(path, SECONDS))
     return runs
 
 
-def ratio(runs: Mapping[str, list[Run]], name: str, base: str, field: str = "rate") -> float:
+def median(runs: list[Run], field: str) -> float:
+    """Return the median of what some runs have measured."""
+    return float(statistics.median(getattr(run, field) for run in runs))
+
+
+def ratio(runs: list[Run], base: list[Run], field: str) -> float:
     """Return the median of the ratios of runs that came one after the other."""
-    pairs = zip(runs[name], runs[base], strict=True)
-    return float(
-        statistics.median(getattr(one, field) / getattr(other, field) for one, other in pairs)
-    )
+    ratios = []
+    for run, other in zip(runs, base, strict=True):
+        ratios.append(getattr(run, field) / getattr(other, field))
+    return float(statistics.median(ratios))
 
 
 def table(runs: Mapping[str, list[Run]], base: str) -> list[str]:
     """Return a table of medians and of ratios to the base."""
     lines = ["| | requests/s | ratio | p50 ms | p99 ms | ratio |", "|---|---|---|---|---|---|"]
     for name, measured in runs.items():
-        rate, p50, p99 = (
-            statistics.median(getattr(run, field) for run in measured)
-            for field in ("rate", "p50", "p99")
-        )
-        share, tail = ratio(runs, name, base), ratio(runs, name, base, "p99")
-        lines.append(f"| {name} | {rate:,.0f} | {share:.2f} | {p50:.2f} | {p99:.2f} | {tail:.2f} |")
+        cells = [
+            name,
+            f"{median(measured, 'rate'):,.0f}",
+            f"{ratio(measured, runs[base], 'rate'):.2f}",
+            f"{median(measured, 'p50'):.2f}",
+            f"{median(measured, 'p99'):.2f}",
+            f"{ratio(measured, runs[base], 'p99'):.2f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
@@ -81,7 +105,8 @@ def price(folder: Path) -> list[str]:
 
         def start(target: str, *options: str, **env: str) -> Server:
             where = ROOT if target.startswith("bench.") else service
-            return stack.enter_context(running(target, where, *options, env=PRODUCTION | env))
+            server = running(target, where, *options, env=PRODUCTION | env)
+            return stack.enter_context(server)
 
         bare = start("bench.peers:bare", "--factory", *QUIET)
         airtight = start("src.hello:app")
@@ -93,56 +118,41 @@ def price(folder: Path) -> list[str]:
             "bare FastAPI, no access log": bare,
             "Airtight": airtight,
             "Airtight, no access line": silent,
+            "FastAPI with uvicorn's access log": own_log,
+            "the usual recipe": recipe,
         }
-        trivial |= {"FastAPI with uvicorn's access log": own_log, "the usual recipe": recipe}
         crashes = {"three handlers, no access line": handlers, "Airtight": airtight}
-        lines = [
-            "## A route that does nothing",
-            "",
-            *table(in_turn(trivial, "/"), next(iter(trivial))),
-        ]
-        lines += [
-            "",
-            "## A route that crashes",
-            "",
-            *table(in_turn(crashes, "/crash"), next(iter(crashes))),
-        ]
+        lines = ["## A route that does nothing", ""]
+        lines += table(in_turn(trivial, "/"), "bare FastAPI, no access log")
+        lines += ["", "## A route that crashes", ""]
+        lines += table(in_turn(crashes, "/crash"), "three handlers, no access line")
     return [*lines, "", "## Memory of a worker", "", *memory(service)]
 
 
 def observers(folder: Path) -> list[str]:
-    """Measure what each tool costs that observes the service: taken, and told where to send things."""
-    taken = {
-        "nothing": "[]",
-        "prometheus": "[prometheus]",
-        "sentry": "[sentry]",
-        "opentelemetry": "[opentelemetry]",
-    }
-    taken["all three"] = "[prometheus, opentelemetry, sentry]"
-    services = {
-        name: hello(folder / name, "-d", f"observability={value}") for name, value in taken.items()
-    }
-    sampled = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"}
+    """Measure what each tool costs that observes the service, without and with a receiver."""
+    services = {}
+    for name, chosen in OBSERVERS.items():
+        services[name] = hello(folder / name, "-d", f"observability={chosen}")
     with sink() as address, contextlib.ExitStack() as stack:
+
+        def start(name: str, **env: str) -> Server:
+            server = running("src.hello:app", services[name], env=PRODUCTION | env)
+            return stack.enter_context(server)
+
         dsn = {"SENTRY_DSN": f"http://key@{address}/1"}
         collector = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{address}"}
-        kinds = {
-            "nothing": ("nothing", {}),
-            "nothing, `LOG_FORMAT=ecs`": ("nothing", {"LOG_FORMAT": "ecs"}),
-            "prometheus": ("prometheus", {}),
-            "sentry, off": ("sentry", {}),
-            "sentry, idle": ("sentry", dsn),
-            "opentelemetry, off": ("opentelemetry", {}),
-            "opentelemetry, a tenth": ("opentelemetry", collector | sampled),
-            "opentelemetry, each request": ("opentelemetry", collector),
-            "all three, off": ("all three", {}),
-            "all three": ("all three", dsn | collector),
-        }
         servers = {
-            name: stack.enter_context(
-                running("src.hello:app", services[kind], env=PRODUCTION | env)
-            )
-            for name, (kind, env) in kinds.items()
+            "nothing": start("nothing"),
+            "nothing, `LOG_FORMAT=ecs`": start("nothing", LOG_FORMAT="ecs"),
+            "prometheus": start("prometheus"),
+            "sentry, off": start("sentry"),
+            "sentry, idle": start("sentry", **dsn),
+            "opentelemetry, off": start("opentelemetry"),
+            "opentelemetry, a tenth": start("opentelemetry", **collector, **A_TENTH),
+            "opentelemetry, each request": start("opentelemetry", **collector),
+            "all three, off": start("all three"),
+            "all three": start("all three", **dsn, **collector),
         }
         return ["## What observes the service", "", *table(in_turn(servers, "/"), "nothing")]
 
@@ -152,8 +162,11 @@ def memory(service: Path) -> list[str]:
     lines = ["| requests | MB |", "|---|---|"]
     with running("src.hello:app", service, env=PRODUCTION) as server:
         for wanted in (10_000, 200_000):
-            while (served := server.output.read_bytes().count(b'"access"')) < wanted:
-                server.load("/", max(1, min(5, (wanted - served) // 20_000)))
+            served = server.access_lines()
+            while served < wanted:
+                seconds = (wanted - served) // 20_000
+                server.load("/", max(1, min(5, seconds)))
+                served = server.access_lines()
             lines.append(f"| {served:,} | {server.memory():.1f} |")
     return lines
 
@@ -162,80 +175,76 @@ def decisions(folder: Path) -> list[str]:
     """Measure `POST /decisions` on real stores, and find where its time goes."""
     script = folder / "post.lua"
     script.write_text(POST.format(body=json.dumps(APPLICATION)))
+    stacks = folder / "stacks.txt"
     with stores.running() as urls:
         env = urls | PRODUCTION
         subprocess.run(["alembic", "upgrade", "head"], check=True, cwd=folder, env=os.environ | env)
         with running("src.main:app", folder, env=env) as server:
             server.load("/decisions", 2, script=script)
             runs = [server.load("/decisions", SECONDS, script=script) for _ in range(ROUNDS)]
-            samples = folder / "samples.txt"
-            sampler = [
-                "py-spy",
-                "record",
-                "--format=raw",
-                "--rate=500",
-                "--duration=8",
-                f"--output={samples}",
-            ]
-            sampler += [f"--pid={server.process.pid}"]
-            with subprocess.Popen(sampler, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+            with sampling(server, stacks):
                 server.load("/decisions", 10, script=script)
-    medians = [
-        statistics.median(getattr(run, field) for run in runs) for field in ("rate", "p50", "p99")
-    ]
-    figures = "{:,.0f} requests/s, p50 {:.2f} ms, p99 {:.2f} ms".format(*medians)
+    rate = f"{median(runs, 'rate'):,.0f} requests/s"
+    times = f"p50 {median(runs, 'p50'):.2f} ms, p99 {median(runs, 'p99'):.2f} ms"
     failed = sum(run.bad for run in runs)
-    lines = [
-        f"{figures}, {failed} answers other than 201.",
-        "",
-        "| where the time goes | share |",
-        "|---|---|",
-    ]
     return [
         "## `POST /decisions` on PostgreSQL and Redis",
         "",
-        *lines,
-        *hottest(samples.read_text()),
+        f"{rate}, {times}, {failed} responses other than 201.",
+        "",
+        "| where the time goes | share |",
+        "|---|---|",
+        *hottest(stacks.read_text()),
     ]
+
+
+@contextlib.contextmanager
+def sampling(server: Server, output: Path) -> Iterator[None]:
+    """Write the stacks of a server to a file, 500 times a second, for 8 seconds."""
+    command = ["py-spy", "record", "--format=raw", "--rate=500", "--duration=8"]
+    command += [f"--output={output}", f"--pid={server.process.pid}"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+        yield
 
 
 def hottest(stacks: str, count: int = 5) -> list[str]:
     """Return the places in which a sampled process spent most of its time."""
     places: collections.Counter[str] = collections.Counter()
-    for stack, name, file, samples in re.findall(
-        r"(?m)^(.*;)?([^;\n]+) \((.+?)(?::\d+)?\) (\d+)$", stacks
-    ):
-        places[f"`{name}` in {'/'.join(Path(file).parts[-2:])}"] += int(samples) if stack else 0
-    return [
-        f"| {place} | {samples / places.total():.0%} |"
-        for place, samples in places.most_common(count)
+    for stack in STACK.finditer(stacks):
+        if stack["outer"]:
+            file = Path(stack["file"])
+            places[f"`{stack['name']}` in {file.parent.name}/{file.name}"] += int(stack["count"])
+    lines = []
+    for place, samples in places.most_common(count):
+        lines.append(f"| {place} | {samples / places.total():.0%} |")
+    return lines
+
+
+def heading() -> list[str]:
+    """Return what the report says about itself: how it came to be, and with which versions."""
+    about = (__doc__ or "").split("\n\n")[1]
+    versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
+    setup = [
+        f"Python {platform.python_version()}, {versions};",
+        "uvicorn with one worker on a core of its own,",
+        "wrk on another with 16 connections;",
+        f"medians of {ROUNDS} rounds of {SECONDS} s.",
     ]
+    written = f"Written by `nox -s bench`. {' '.join(about.split())}"
+    return ["# Benchmarks", "", written, "", " ".join(setup), ""]
 
 
 def main() -> None:
     """Measure everything and write the report."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        hello(Path(name, "hello"))
-        lines = [
-            *price(Path(name)),
-            "",
-            *observers(Path(name)),
-            "",
-            *decisions(render(Path(name, "decisions"))),
-        ]
-    versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
-    head = [
-        "# Benchmarks",
-        "",
-        f"Written by `nox -s bench`. {' '.join((__doc__ or '').split(chr(10) * 2)[1].split())}",
-    ]
-    head += [
-        "",
-        f"Python {platform.python_version()}, {versions}; uvicorn with one worker on a core of its own, wrk on another",
-    ]
-    head[-1] += f" with 16 connections; medians of {ROUNDS} rounds of {SECONDS} s."
+        folder = Path(name)
+        hello(folder / "hello")
+        lines = [*price(folder), "", *observers(folder), ""]
+        lines += decisions(render(folder / "decisions"))
     REPORT.parent.mkdir(exist_ok=True)
-    REPORT.write_text("\n".join([*head, "", *lines, ""]), encoding="utf-8")
+    REPORT.write_text("\n".join([*heading(), *lines, ""]), encoding="utf-8")
     print(REPORT.read_text())
 
 

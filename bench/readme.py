@@ -1,4 +1,4 @@
-"""Let the same crash happen before and after, and put what is logged into README.md."""
+"""Crash a service with the usual handlers and a rendered one; show both logs in README.md."""
 
 import re
 import site
@@ -16,7 +16,7 @@ CORRELATION_ID = "0199f3a7-5c1e-4d2b-9a60-3e8f7b1c2d4e"
 
 
 def logged(target: str, cwd: Path, *options: str) -> str:
-    """Return what a crash leaves in the log of an application."""
+    """Return what a crash leaves in the log of an app."""
     with running(target, cwd, *options, env={"LOG_FORMAT": "console"}) as server:
         before = len(server.output.read_bytes())
         httpx2.get(f"{server.url}/crash", headers={"X-Request-ID": CORRELATION_ID})
@@ -33,28 +33,28 @@ def block(text: str) -> str:
     shown = []
     for indented, run in groupby(text.splitlines(), lambda line: line.startswith("  ")):
         lines = list(run)
-        frames = sum(line.lstrip().startswith("File ") for line in lines)
-        if indented and frames > 1 + 1:
-            kept = max(
-                number for number, line in enumerate(lines) if line.lstrip().startswith("File ")
-            )
-            lines = [f"  ... {kept} lines, {frames - 1} frames of frameworks ...", *lines[kept:]]
+        starts = [number for number, line in enumerate(lines) if is_frame(line)]
+        if indented and len(starts) > 2:
+            last = starts[-1]
+            folded = f"  ... {last} lines, {len(starts) - 1} frames of frameworks ..."
+            lines = [folded, *lines[last:]]
         shown += lines
     return "\n".join(["```", *shown, "```", ""])
+
+
+def is_frame(line: str) -> bool:
+    """Return whether a line of a traceback is the first of a frame."""
+    return line.lstrip().startswith("File ")
 
 
 def main() -> None:
     """Crash both, and replace what stands between the marks of the README."""
     with tempfile.TemporaryDirectory() as name:
         service = hello(Path(name, "service"))
-        before, after = (
-            logged("bench.peers:three_handlers", ROOT, "--factory"),
-            logged("src.hello:app", service),
-        )
+        before = block(logged("bench.peers:three_handlers", ROOT, "--factory"))
+        after = block(logged("src.hello:app", service))
     text = README.read_text(encoding="utf-8")
-    text = MARKS.sub(
-        lambda marks: f"{marks[1]}{block(before)}{marks[2]}{block(after)}{marks[3]}", text
-    )
+    text = MARKS.sub(lambda marks: f"{marks[1]}{before}{marks[2]}{after}{marks[3]}", text)
     README.write_text(text, encoding="utf-8", newline="\n")
 
 

@@ -33,7 +33,7 @@ async def crash() -> float:
     return 1 / 0
 
 
-app.router.routes[:0] = [app.router.routes.pop(), app.router.routes.pop()]  # before the probes, like any route
+app.router.routes[:0] = [app.router.routes.pop(), app.router.routes.pop()]  # before the health checks
 '''
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
 
@@ -59,29 +59,31 @@ class Server:
         self, path: str = "/", seconds: int = 3, connections: int = 16, script: Path | None = None
     ) -> Run:
         """Send as many requests as it answers."""
-        command = [
-            *pinned(CORES[-1]),
-            "wrk",
-            "-t1",
-            f"-c{connections}",
-            f"-d{seconds}s",
-            "--latency",
-        ]
-        command += ["-s", str(script)] if script else []
-        text = subprocess.run(
-            [*command, self.url + path], check=True, capture_output=True, text=True
-        ).stdout
-        rate = float(re.findall(r"Requests/sec:\s+([\d.]+)", text)[0])
-        times = {
-            share: in_ms(*found)
-            for share, *found in re.findall(r"(50|99)%\s+([\d.]+)(us|ms|s)\b", text)
-        }
-        bad = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
-        return Run(rate, times["50"], times["99"], int(bad[1]) if bad else 0)
+        command = [*pinned(CORES[-1]), "wrk", "--latency", "-t1"]
+        command += [f"-c{connections}", f"-d{seconds}s"]
+        if script:
+            command += ["-s", str(script)]
+        command.append(self.url + path)
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        return parse(done.stdout)
+
+    def access_lines(self) -> int:
+        """Return how many requests it has logged."""
+        return self.output.read_bytes().count(b'"access"')
 
     def memory(self) -> float:
         """Return what it holds in memory, in MB."""
         return float(psutil.Process(self.process.pid).memory_info().rss / 1e6)
+
+
+def parse(text: str) -> Run:
+    """Return what wrk has printed."""
+    rate = re.findall(r"Requests/sec:\s+([\d.]+)", text)[0]
+    times = {}
+    for share, figure, unit in re.findall(r"(50|99)%\s+([\d.]+)(us|ms|s)\b", text):
+        times[share] = in_ms(figure, unit)
+    bad = re.findall(r"Non-2xx or 3xx responses: (\d+)", text) or ["0"]
+    return Run(rate=float(rate), p50=times["50"], p99=times["99"], bad=int(bad[0]))
 
 
 def in_ms(figure: str, unit: str) -> float:
@@ -90,22 +92,16 @@ def in_ms(figure: str, unit: str) -> float:
 
 
 def pinned(core: int) -> list[str]:
-    """Return what keeps a command on one core, where that can be had."""
-    return ["taskset", "-c", str(core)] if len(CORES) > 1 and sys.platform == "linux" else []
+    """Return what keeps a command on one core, where the system can do so."""
+    if len(CORES) == 1 or sys.platform != "linux":
+        return []
+    return ["taskset", "-c", str(core)]
 
 
 def render(folder: Path, *answers: str) -> Path:
     """Render a service."""
-    command = [
-        "copier",
-        "copy",
-        "--quiet",
-        "--defaults",
-        "--vcs-ref=HEAD",
-        *answers,
-        str(ROOT),
-        str(folder),
-    ]
+    command = ["copier", "copy", "--quiet", "--defaults", "--vcs-ref=HEAD"]
+    command += [*answers, str(ROOT), str(folder)]
     subprocess.run(command, check=True, capture_output=True)
     return folder
 
@@ -121,24 +117,17 @@ def hello(folder: Path, *answers: str) -> Path:
 def running(
     target: str, cwd: Path, *options: str, env: dict[str, str] | None = None
 ) -> Iterator[Server]:
-    """Run an application under uvicorn, one worker, its output in a file."""
+    """Run an app under uvicorn, one worker, its output in a file."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     output = Path(tempfile.mkstemp(suffix=".log")[1])
-    command = [
-        *pinned(CORES[0]),
-        sys.executable,
-        "-m",
-        "uvicorn",
-        target,
-        f"--port={port}",
-        *options,
-    ]
+    command = [*pinned(CORES[0]), sys.executable, "-m", "uvicorn", target, f"--port={port}"]
+    environment = os.environ | (env or {})
     with output.open("wb") as stream, contextlib.ExitStack() as stack:
         stack.callback(output.unlink)
         process = subprocess.Popen(
-            command, cwd=cwd, stdout=stream, stderr=stream, env={**os.environ, **(env or {})}
+            [*command, *options], cwd=cwd, stdout=stream, stderr=stream, env=environment
         )
         stack.callback(process.wait)
         stack.callback(process.terminate)

@@ -369,7 +369,7 @@ def test_url_is_said_in_words_that_copier_understands(
         ({"_template": "https://example.com/airtight.zip"}, "A zip file has no history"),
         (
             {"_template": "../elsewhere", "_repo_dir": "../elsewhere"},
-            "Cannot tell where ../elsewhere is",
+            "Cannot find ../elsewhere",
         ),
     ],
 )

@@ -1,20 +1,31 @@
 """Every render is a service that reads as if it had been written by hand."""
 
 import ast
+import importlib.util
 import json
+import logging
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.template import Answers, Render, all_answers, covering, describe, pairs
+from tests.support.template import (
+    OBSERVERS,
+    Answers,
+    Render,
+    all_answers,
+    covering,
+    describe,
+    pairs,
+)
 
 MATRIX = covering()
 # Words that a render holds only if their answer was chosen.
@@ -44,6 +55,8 @@ TRACES = (
 # Braces that GitHub, Prometheus and Loki use as well.
 BRACES = r"\$\{\{.*?\}\}|\{\{( \$|\.|if |end).*?\}\}"
 MAY_SPEAK_OF_TEMPLATE = (".copier-answers.yml", "README.md")
+# Rows of the table of errors that are about no class of the service.
+FOREIGN = ("`RequestValidationError`", "`HTTPException`", "anything else")
 FORMATTED = r"\d+ files already formatted\n"
 
 
@@ -140,14 +153,56 @@ def test_make_help_names_every_target(render: Render, answers: Answers) -> None:
     assert set(commands) == targets - {"help"}
 
 
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {},
+        {"example": "orders", "observability": OBSERVERS},
+        {"example": "none", "stores": ["redis"], "error_format": "message"},
+    ],
+    ids=["decisions", "orders", "message"],
+)
+def test_readme_names_every_error(render: Render, answers: Answers) -> None:
+    """The table of errors has a row for each own class, with its type, status and level."""
+    folder = render(**answers)
+    with_type = answers.get("error_format") != "message"
+    expected = {}
+    for error_class in own_errors(folder):
+        error = error_class.__new__(error_class)
+        public = error.status_code < 500
+        problem_type = error.problem_type() if public else "about:blank"
+        facts = [str(error.status_code), logging.getLevelName(error.level)]
+        expected[f"`{error_class.__name__}`"] = [f"`{problem_type}`"] * with_type + facts
+    rows = table(folder / "README.md", "error")
+    own = [row for row in rows if row[0] not in FOREIGN]
+    assert {name: facts for name, *facts, _ in own} == expected
+    assert len(own) == len(expected)
+
+
+def table(markdown: Path, heading: str) -> list[list[str]]:
+    """Return the rows of the table whose first column has this heading, as lists of cells."""
+    pattern = rf"^\| {heading} \|.*\n\|[-| ]+\n((?:\|.*\n)+)"
+    found = re.search(pattern, read(markdown), re.MULTILINE)
+    assert found
+    return [row.strip("| ").split(" | ") for row in found[1].splitlines()]
+
+
+def own_errors(folder: Path) -> list[Any]:
+    """Return the error classes that a rendered service defines."""
+    spec = importlib.util.spec_from_file_location("errors", folder / "src/utils/errors.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = [value for value in vars(module).values() if isinstance(value, type)]
+    return [value for value in found if issubclass(value, Exception)]
+
+
 @pytest.mark.parametrize("example", ["decisions", "orders"])
-def test_readme_names_every_error_and_alert(render: Render, example: str) -> None:
-    """The tables of errors and alerts are complete."""
+def test_readme_names_every_alert(render: Render, example: str) -> None:
+    """The table of alerts is complete."""
     folder = render(example=example)
     readme = read(folder / "README.md")
-    tree = ast.parse(read(folder / "src/utils/errors.py"))
-    classes = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
-    assert [name for name in classes - {"APIError"} if f"`{name}`" not in readme] == []
     alerts = re.findall(r"- alert: (\w+)", read(folder / "deploy/observability/alerts.yml"))
     assert [name for name in alerts if f"| `{name}` |" not in readme] == []
     assert len(alerts) > 3

@@ -13,6 +13,7 @@ import copier as copier_api
 import pytest
 import yaml
 
+from tests.support.owner import work_for_a_week
 from tests.support.repositories import (
     ADDED,
     BEFORE,
@@ -118,109 +119,6 @@ def files(project: Path, *but: str) -> Tree:
 def without(found: Tree, *paths: str) -> Tree:
     """Return files without some."""
     return {path: content for path, content in found.items() if path not in paths}
-
-
-def work_for_a_week(project: Path) -> None:
-    """Change a project as its owner does."""
-    write = {
-        "src/api/quota.py": '''"""What customers may still use."""
-
-from fastapi import APIRouter
-
-from src.utils.errors import QuotaExceededError
-
-router = APIRouter(prefix="/quota", tags=["quota"])
-
-
-@router.get("/{customer_id}")
-async def get_quota(customer_id: str) -> int:
-    """Return how much is left for a customer."""
-    if customer_id == "ada":
-        raise QuotaExceededError(customer_id)
-    return 10
-''',
-        "tests/unit/test_quota.py": '''"""Quotas are kept."""
-
-import pytest
-
-from src.api.quota import get_quota
-from src.utils.errors import QuotaExceededError
-
-
-async def test_quota() -> None:
-    """Ada has nothing left."""
-    assert await get_quota("bob") == 10
-    with pytest.raises(QuotaExceededError) as raised:
-        await get_quota("ada")
-    assert (raised.value.status_code, raised.value.customer_id) == (429, "ada")
-''',
-    }
-    versions = project / "migrations" / "versions"
-    if versions.exists():
-        revises = '"0001"' if any(versions.glob("0001_*.py")) else "None"
-        write["migrations/versions/0002_quota.py"] = f'''"""Make the table of quotas."""
-
-from alembic import op
-
-revision = "0002"
-down_revision = {revises}
-
-
-def upgrade() -> None:
-    """Move on to this version."""
-    op.execute("CREATE TABLE quotas (customer_id text PRIMARY KEY, left_over integer NOT NULL)")
-
-
-def downgrade() -> None:
-    """Go back to the version before."""
-    op.execute("DROP TABLE quotas")
-'''
-    for path, text in write.items():
-        (project / path).write_text(text, encoding="utf-8", newline="\n")
-    error = '''@dataclasses.dataclass(eq=False)
-class QuotaExceededError(APIError):
-    """This customer has nothing left."""
-
-    customer_id: str
-    status_code = 429
-    detail = "Your quota is used up."
-
-
-class RequestTooLargeError('''
-    change(project, "src/utils/errors.py", "class RequestTooLargeError(", error)
-    change(
-        project,
-        "src/main.py",
-        "import error_handlers, health\n",
-        "import error_handlers, health, quota\n",
-    )
-    router = "    app.include_router(health.router)\n"
-    change(project, "src/main.py", router, f"{router}    app.include_router(quota.router)\n")
-    change(
-        project,
-        "src/config.py",
-        "    cors_origins: list",
-        '    region: str = "eu"\n    cors_origins: list',
-    )
-    change(
-        project,
-        ".env.example",
-        "LOG_LEVEL=info",
-        "LOG_LEVEL=debug\n# where customers are\nREGION=eu",
-    )
-    dependencies = (project / "pyproject.toml").read_text(encoding="utf-8").splitlines()
-    [first] = [line for line in dependencies if line.startswith('    "fastapi')]
-    change(project, "pyproject.toml", f"{first}\n", f'{first}\n    "humanize>=4.9",\n')
-    change(project, "README.md", "## Layout\n", "## On call\n\nAsk Ada, or Bob.\n\n## Layout\n")
-    change(
-        project,
-        "README.md",
-        "Needs Python 3.11 or newer, and",
-        "Needs Ada's token, Python 3.11 or newer, and",
-    )
-    with (project / "Makefile").open("a", encoding="utf-8") as makefile:
-        makefile.write("deploy: ## Bring it to our customers\n\t@$(PYTHON) -m dev lint\n")
-    (project / ".pre-commit-config.yaml").unlink()
 
 
 def test_updated_project_passes_its_checks(history: History, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from dev.ports import LOOPBACK, free_port, password_in
+from src.utils.postgres_url import normalise_postgres_url, postgres_options
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -74,9 +75,10 @@ def running(folder: Path, *, durable: bool = False, port: int = 0) -> Iterator[s
 def own_database(url: str) -> Iterator[str]:
     """Make a database with the service's tables on a PostgreSQL, give its URL, and drop it afterwards."""
     name = f"test_{secrets.token_hex(8)}"
+    url = normalise_postgres_url(url)
 
     async def execute(statement: str) -> None:
-        connection = await asyncpg.connect(url)
+        connection = await asyncpg.connect(postgres_options(url).dsn)
         try:
             await connection.execute(statement)
         finally:

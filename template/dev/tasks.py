@@ -22,7 +22,7 @@ from dev import stores, worker
 # copier: endif
 from dev.containers import COMMANDS as IN_CONTAINERS
 from src.airtight.logging import configure_logging
-from src.config import SERVICE_NAME, load_settings
+from src.config import ENCODING, SERVICE_NAME, check_env_file, load_settings
 
 # copier: if false
 # isort: on
@@ -200,7 +200,8 @@ COMMANDS |= {"worker": worker.run, "replay": worker.replay}
 # copier: endif
 
 if __name__ == "__main__":
-    load_dotenv(ROOT / ".env")
+    check_env_file()
+    load_dotenv(ROOT / ".env", encoding=ENCODING)
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name not in COMMANDS:
         sys.exit(f"usage: python -m dev {'|'.join(COMMANDS)}")

@@ -1,7 +1,8 @@
-"""Brings the database to the newest version; `alembic upgrade head` runs this."""
+"""Bring the tables to the newest version; `alembic upgrade head` runs this."""
 
 import asyncio
 import sys
+from typing import Any
 
 import asyncpg
 from alembic import context
@@ -9,7 +10,9 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from src.config import load_settings
+from src.config import Settings, load_settings
+from src.connectors.postgres import DRIVER_ERRORS
+from src.utils.postgres_url import postgres_options
 
 LOCK = 4_242_424_242  # so that of several that start at once one migrates and the others wait
 
@@ -22,22 +25,54 @@ def migrate(connection: Connection) -> None:
         context.run_migrations()
 
 
-async def main() -> None:
-    """Connect to the service's own database and migrate it."""
-    settings = load_settings()
+async def connect(settings: Settings) -> asyncpg.Connection:
+    """Connect to the service's own database.
 
-    async def connect() -> asyncpg.Connection:
-        url = str(settings.database_url.get_secret_value())
-        return await asyncpg.connect(url, timeout=settings.database_timeout)
+    Statements do not stay prepared, so that it works behind PgBouncer as well.
+    """
+    options = postgres_options(str(settings.database_url.get_secret_value()))
+    return await asyncpg.connect(
+        options.dsn, timeout=settings.database_timeout, statement_cache_size=0
+    )
 
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
+
+def describe(exc: Exception, settings: Settings) -> str:
+    """Return what keeps the migrations from running, and where to look."""
+    address = settings.database_url.get_secret_value().hosts()[0]
+    host = address["host"]
+    port = address["port"] or 5432
+    reason = type(exc).__name__
+    if isinstance(exc, OSError):
+        return f"PostgreSQL is not reachable at {host}:{port} ({reason}): see DATABASE_URL"
+    return f"PostgreSQL at {host}:{port} refuses the connection ({reason}): see DATABASE_URL"
+
+
+async def main(settings: Settings) -> str | None:
+    """Migrate the database; return what keeps it from that, None if nothing does."""
+    try:
+        driver_connection = await connect(settings)
+    except DRIVER_ERRORS as exc:
+        return f"cannot migrate: {describe(exc, settings)}"
+
+    async def get_connection(**_: Any) -> asyncpg.Connection:
+        return driver_connection
+
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        poolclass=NullPool,
+        connect_args={
+            "async_creator_fn": get_connection,
+            "prepared_statement_cache_size": 0,
+            "prepared_statement_name_func": str,  # without a name nothing stays prepared
+        },
+    )
     async with engine.connect() as connection:
         await connection.run_sync(migrate)
         await connection.commit()
     await engine.dispose()
+    return None
 
 
-try:
-    asyncio.run(main())
-except (OSError, TimeoutError) as exc:
-    sys.exit(f"cannot migrate: PostgreSQL is not reachable ({type(exc).__name__})")
+problem = asyncio.run(main(load_settings()))
+if problem:
+    sys.exit(problem)

@@ -52,6 +52,8 @@ APP_METADATA = PYPROJECT["tool"]["service"] | {
     key: PYPROJECT["project"][key] for key in ("description", "version")
 }
 STARTUP_FAILURE = 3  # the exit code at which uvicorn's supervisor gives up instead of trying again
+FIELD_NAME = re.compile(r"[\w .-]*[A-Za-z0-9][\w .-]*")
+LEVELS_ARE_WRONG = 'write a JSON object, such as {"httpx2": "warning"}'
 ORIGIN = re.compile(r"\*|https?://[^/\s,]+")
 PLACEHOLDERS = {
     "admin",
@@ -74,16 +76,28 @@ PLACEHOLDERS = {
 }
 
 
-def split_origins(value: object) -> object:
-    """Read origins from a JSON list, or from a text with commas between them."""
+def split_list(value: object) -> object:
+    """Read a list from JSON, or from a text with commas between the values."""
     if not isinstance(value, str):
         return value
     if not value.lstrip().startswith("["):
-        return [origin.strip() for origin in value.split(",") if origin.strip()]
+        return [item.strip() for item in value.split(",") if item.strip()]
     try:
         return json.loads(value)
     except json.JSONDecodeError as exc:
-        raise ValueError("write the origins with commas between them") from exc
+        raise ValueError("write the values with commas between them") from exc
+
+
+def read_levels(value: object) -> object:
+    """Read the levels of loggers from a JSON object."""
+    if not isinstance(value, str):
+        return value
+    if not value.lstrip().startswith("{"):
+        raise ValueError(LEVELS_ARE_WRONG)
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError as exc:
+        raise ValueError(LEVELS_ARE_WRONG) from exc
 
 
 def check_origin(origin: str) -> str:
@@ -91,6 +105,13 @@ def check_origin(origin: str) -> str:
     if not ORIGIN.fullmatch(origin):
         raise ValueError("an origin has a scheme and no path, as https://app.example.com, or is *")
     return origin
+
+
+def check_field_name(name: str) -> str:
+    """Refuse a name that would match no field."""
+    if not FIELD_NAME.fullmatch(name):
+        raise ValueError("the name of a field consists of letters and digits, as customer_number")
+    return name
 
 
 def check_log_file(path: Path | None, info: pydantic.ValidationInfo) -> Path | None:
@@ -160,11 +181,10 @@ RedisUrl = Annotated[
 Seconds = Annotated[float, Field(gt=0, le=60)]
 # copier: endif
 Lower = BeforeValidator(lambda value: str(value).lower())
-Origins = Annotated[
-    list[Annotated[str, AfterValidator(check_origin)]],
-    NoDecode,
-    BeforeValidator(split_origins),
-]
+Level = Annotated[Literal["debug", "info", "warning", "error", "critical"], Lower]
+Origin = Annotated[str, AfterValidator(check_origin)]
+FieldName = Annotated[str, AfterValidator(check_field_name)]
+Separated = BeforeValidator(split_list)
 
 
 class Settings(BaseSettings):
@@ -184,9 +204,13 @@ class Settings(BaseSettings):
     workers: PositiveInt = 1
     shutdown_timeout: PositiveInt = 10  # seconds
     environment: Annotated[Literal["development", "production"], Lower] = "development"
-    log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], Lower] = "info"
+    log_level: Level = "info"
+    # of single loggers
+    log_levels: Annotated[dict[str, Level], NoDecode, BeforeValidator(read_levels)] = {}
     log_format: Annotated[Literal["console", "ecs", "json"], Lower] = "json"
     log_file: Annotated[Path | None, AfterValidator(check_log_file)] = None
+    # names of fields that are secret, besides those that everybody expects
+    redact_fields: Annotated[list[FieldName], NoDecode, Separated] = []
     # copier: if "postgres" in stores
     database_url: PostgresUrl = pydantic.Secret(
         pydantic.PostgresDsn("postgresql://app:change-me@127.0.0.1:5432/app")
@@ -230,7 +254,7 @@ class Settings(BaseSettings):
     otel_exporter_otlp_endpoint: pydantic.AnyHttpUrl | None = None
     # copier: endif
     request_id_header: str = Field(default="X-Request-ID", pattern=r"^[A-Za-z0-9-]+$")
-    cors_origins: Origins = []
+    cors_origins: Annotated[list[Origin], NoDecode, Separated] = []
     max_body_size: PositiveInt = 1_000_000  # bytes
 
 

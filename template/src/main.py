@@ -134,7 +134,14 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 def create_app() -> FastAPI:
     """Build the application."""
     settings = load_settings()
-    configure_logging(settings.log_level, settings.log_format, SERVICE_NAME, settings.log_file)
+    configure_logging(
+        settings.log_level,
+        settings.log_format,
+        SERVICE_NAME,
+        settings.log_file,
+        levels=settings.log_levels,
+        redact_fields=settings.redact_fields,
+    )
     options: dict[str, Any] = dict(APP_METADATA)
     # copier: if "prometheus" in observability
     init_metrics()

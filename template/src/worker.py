@@ -291,7 +291,14 @@ def main(*arguments: str) -> None:
     if arguments not in ((), ("replay",)):
         sys.exit("usage: python -m src.worker [replay]")
     settings = load_settings()
-    configure_logging(settings.log_level, settings.log_format, SERVICE_NAME, settings.log_file)
+    configure_logging(
+        settings.log_level,
+        settings.log_format,
+        SERVICE_NAME,
+        settings.log_file,
+        levels=settings.log_levels,
+        redact_fields=settings.redact_fields,
+    )
     # copier: if "prometheus" in observability
     init_worker_metrics()
     # copier: endif

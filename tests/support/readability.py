@@ -117,7 +117,7 @@ class Source:
 
 def read(root: Path, *parts: str) -> list[Source]:
     """Return the Python files in these parts, files or folders, of `root`."""
-    sources = []
+    sources: list[Source] = []
     for part in parts:
         path = root / part
         files = sorted(path.rglob("*.py")) if path.is_dir() else [path]

@@ -2,9 +2,10 @@
 
 import re
 import traceback
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from time import monotonic
+from types import FrameType
 from typing import Any, Protocol
 
 import asyncpg
@@ -43,6 +44,7 @@ REFUSED_FOR_A_WHILE = (
     asyncpg.TransactionRollbackError,
 )
 REFUSAL_LASTS = 5.0  # seconds for which a full disk counts as unavailable, as in `Retry-After`
+MAX_CAUSES = 10  # of an error that are searched for values
 EVENT_LOOPS = ("asyncio", "uvloop")
 QUOTED = re.compile(r'"[^"]*"')
 
@@ -124,15 +126,16 @@ class PostgresConnector:
             StoreRefusedError: PostgreSQL refuses a statement.
         """
         connection = await self._acquire()
+        # The pool's, which is gone from it as soon as it is lost, and the driver's.
+        connections = (connection, getattr(connection, "_con", None))
         try:
             yield connection
-        except DRIVER_ERRORS as exc:
-            if not _is_raised_by_driver(exc):
+        except Exception as exc:
+            _hide_values(exc)
+            if not isinstance(exc, DRIVER_ERRORS) or not _is_about(connections, exc):
                 raise
             if isinstance(exc, asyncpg.ReadOnlySQLTransactionError):
-                # After a failover a new connection reaches the server that writes.
-                await self._close_idle_connections()
-                await self._pool.expire_connections()
+                await self._leave_server()
             raise self._translate(exc, connection) from exc
         finally:
             await self._release(connection)
@@ -173,6 +176,7 @@ class PostgresConnector:
                 raise StoreUnavailableError("postgres", "refused lately")
             read_only = await self.fetchval("SHOW transaction_read_only")
             if read_only == "on" and not self._read_only:
+                await self._leave_server()
                 raise StoreUnavailableError("postgres", "read-only")
         except APIError as exc:
             cause = exc.__cause__ or exc
@@ -213,6 +217,11 @@ class PostgresConnector:
         if lost:
             await self._close_idle_connections()
 
+    async def _leave_server(self) -> None:
+        """Have new connections for what comes next: after a failover they reach another server."""
+        await self._close_idle_connections()
+        await self._pool.expire_connections()
+
     async def _close_idle_connections(self) -> None:
         with suppress(asyncpg.InterfaceError):  # the pool is closed
             while self._pool.get_idle_size() > 0:
@@ -230,23 +239,29 @@ class PostgresConnector:
             return StoreUnavailableError("postgres", reason)
         if isinstance(exc, CONNECTION_LOST) or _is_closed(connection):
             return PostgresConnectionError(**self._address)
-        _hide_values(exc)
         return StoreRefusedError("postgres", reason)
 
 
-def _is_raised_by_driver(exc: BaseException) -> bool:
-    """Return whether the driver has raised an exception about a connection that was open.
+def _is_about(connections: Sequence[Any], exc: BaseException) -> bool:
+    """Return whether the driver has raised an exception about one of its connections.
 
     The class does not say so: an OSError may as well be about a file or another service, and a
     TimeoutError may come from `asyncio.timeout`.
     """
-    modules = [
-        frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(exc.__traceback__)
-    ]
-    while modules and modules[-1].partition(".")[0] in EVENT_LOOPS:
-        modules.pop()
-    raised_in = modules[-1] if modules else ""
-    return raised_in.startswith("asyncpg.") and raised_in != "asyncpg.connect_utils"
+    frames = [frame for frame, _ in traceback.walk_tb(exc.__traceback__)]
+    while frames and _package_of(frames[-1]) in EVENT_LOOPS:
+        frames.pop()
+    if not frames or _package_of(frames[-1]) != "asyncpg":
+        return False
+    owners = [frame.f_locals.get("self") for frame in frames]
+    # A prepared statement, a cursor or a transaction belongs to a connection.
+    owners += [getattr(owner, "_connection", None) for owner in owners]
+    return any(owner is connection for owner in owners for connection in connections)
+
+
+def _package_of(frame: FrameType) -> str:
+    module: str = frame.f_globals.get("__name__", "")
+    return module.partition(".")[0]
 
 
 def _is_closed(connection: PoolConnectionProxy) -> bool:
@@ -256,11 +271,15 @@ def _is_closed(connection: PoolConnectionProxy) -> bool:
         return True
 
 
-def _hide_values(exc: Exception) -> None:
-    """Remove the values of a statement from the text of an error, which would reach the log."""
-    repeats_values = isinstance(exc, asyncpg.DataError) or "query argument" in str(exc)
-    if repeats_values:
-        text = str(exc.args[0]).partition(": ")[0]
-        exc.args = (QUOTED.sub('"***"', text),)
-        exc.__cause__ = None
-        exc.__suppress_context__ = True
+def _hide_values(exc: BaseException) -> None:
+    """Remove the values of statements from the text of an error and its causes, for the log."""
+    error: BaseException | None = exc
+    for _ in range(MAX_CAUSES):
+        if error is None:
+            return
+        if isinstance(error, asyncpg.DataError) or "query argument" in str(error):
+            text = str(error.args[0]).partition(": ")[0]
+            error.args = (QUOTED.sub('"***"', text),)
+            error.__cause__ = None
+            error.__suppress_context__ = True
+        error = error.__cause__ or error.__context__

@@ -1,14 +1,16 @@
 """The URL of PostgreSQL: what libpq, SQLAlchemy and providers write, in the driver's terms."""
 
 import re
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, urlencode
+from urllib.parse import SplitResult, quote, urlencode
 
 from src.utils.urls import InvalidUrlError, check_parameters, query_of, split_url
 
 # SQLAlchemy names its driver in the scheme.
-SCHEME = re.compile(r"postgres(ql)?(\+\w+)?(?=://)")
+SCHEME = re.compile(r"\s*postgres(ql)?(\+\w+)?(?=://)", re.IGNORECASE)
+EXAMPLE = "postgresql://user:password@host:5432/database"
 TLS_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 ALIASES = {"true": "require", "false": "disable"}  # of `ssl` in the URLs of other drivers
 KNOWN = {
@@ -64,6 +66,7 @@ INSTEAD = {
     "schema": "write search_path=",
     "statement_cache_size": "set DATABASE_STATEMENT_CACHE_SIZE",
 }
+DEFAULT_ROOT = Path.home() / ".postgresql" / "root.crt"  # libpq's
 FILES = ("passfile", "sslcert", "sslcrl", "sslkey", "sslrootcert")
 
 
@@ -83,27 +86,87 @@ class PostgresOptions:
 
 
 def normalise_postgres_url(url: str) -> str:
-    """Return a URL with the scheme that the driver knows; raises InvalidUrlError."""
-    url = SCHEME.sub("postgresql", url, count=1)
-    postgres_options(url)
-    return url
+    """Return a URL with the scheme that the driver knows, and the address in front of the path.
+
+    Raises:
+        InvalidUrlError: The URL cannot be used.
+    """
+    if not SCHEME.match(url):
+        raise InvalidUrlError(f"it must have the form {EXAMPLE}")
+    parts = split_url(SCHEME.sub("postgresql", url.strip(), count=1))
+    if re.search("[&;=]", parts.path):
+        raise InvalidUrlError("the first parameter after the database must follow a ?")
+    parts = _move_address(parts)
+    postgres_options(parts.geturl())
+    return parts.geturl()
 
 
 def postgres_options(url: str) -> PostgresOptions:
     """Return what the URL of a database means; raises InvalidUrlError."""
-    parts = split_url(SCHEME.sub("postgresql", url, count=1))
+    parts = split_url(url)
     parameters = query_of(parts)
     check_parameters(parameters, KNOWN, INSTEAD)
-    for name in FILES:
-        if name in parameters and not Path(parameters[name]).is_file():
-            raise InvalidUrlError(f"{name} names a file that does not exist")
     pgbouncer = parameters.pop("pgbouncer", "false") == "true"
     connect_timeout = _parse_timeout(parameters.pop("connect_timeout", "0"))
     tls_mode = _tls_mode(parameters)
     if tls_mode:
         parameters["sslmode"] = tls_mode
-    query = urlencode(parameters, quote_via=quote)
-    return PostgresOptions(parts._replace(query=query).geturl(), pgbouncer, connect_timeout)
+    _check_files(parameters)
+    dsn = _with_parameters(parts, parameters).geturl()
+    return PostgresOptions(dsn, pgbouncer, connect_timeout)
+
+
+def _with_parameters(parts: SplitResult, parameters: dict[str, str]) -> SplitResult:
+    return parts._replace(query=urlencode(parameters, quote_via=quote))
+
+
+def _move_address(parts: SplitResult) -> SplitResult:
+    """Move what parameters say of the address to where it is expected, in front of them.
+
+    Providers write the folder of a socket as `?host=`, since it holds slashes.
+    """
+    parameters = query_of(parts)
+    credentials, _, address = parts.netloc.rpartition("@")
+    user, _, password = credentials.partition(":")
+    database = parts.path.removeprefix("/")
+    written = {
+        "user": user,
+        "password": password,
+        "host": address,
+        "port": address,
+        "dbname": database,
+        "database": database,
+    }
+    moved = {}
+    for name, value in written.items():
+        if value and name in parameters:
+            raise InvalidUrlError(f"write the {name} in front of the ?, and remove the parameter")
+        moved[name] = value or quote(parameters.pop(name, ""), safe="[],")
+    if not address:
+        address = f"{moved['host']}:{moved['port']}".removesuffix(":")
+    if not address:
+        raise InvalidUrlError(f"it lacks a host: write {EXAMPLE}")
+    credentials = moved["user"]
+    if moved["password"]:
+        credentials += f":{moved['password']}"
+    if credentials:
+        address = f"{credentials}@{address}"
+    path = f"/{moved['dbname'] or moved['database']}"
+    moved_parts = parts._replace(netloc=address, path=path)
+    return _with_parameters(moved_parts, parameters)
+
+
+def _check_files(parameters: dict[str, str]) -> None:
+    """Refuse files that do not exist, and verification without certificates."""
+    if parameters.get("sslrootcert") == "system":
+        parameters["sslrootcert"] = ssl.get_default_verify_paths().cafile or "system"
+    for name in FILES:
+        if name in parameters and not Path(parameters[name]).is_file():
+            raise InvalidUrlError(f"{name} names a file that does not exist")
+    verified = parameters.get("sslmode", "").startswith("verify-")
+    if verified and "sslrootcert" not in parameters and not DEFAULT_ROOT.is_file():
+        mode = parameters["sslmode"]
+        raise InvalidUrlError(f"sslmode={mode} needs sslrootcert, a file or system")
 
 
 def _parse_timeout(text: str) -> float | None:
@@ -118,8 +181,10 @@ def _tls_mode(parameters: dict[str, str]) -> str | None:
     The driver does not bind its authentication to the channel. Where that is required there is at
     least a channel to protect.
     """
-    ssl = parameters.pop("ssl", None)
-    mode = parameters.pop("sslmode", ALIASES.get(ssl or "", ssl))
+    name = parameters.pop("ssl", None)
+    if name is None and parameters.get("sslrootcert") == "system":
+        name = "verify-full"
+    mode = parameters.pop("sslmode", ALIASES.get(name or "", name))
     if parameters.pop("channel_binding", "prefer") != "require":
         return mode
     if mode == "disable":

@@ -1,9 +1,13 @@
 """The URL of Redis: what providers write, checked before it is used."""
 
 import re
+from pathlib import Path
 
 from src.utils.urls import InvalidUrlError, check_parameters, query_of, split_url
 
+# Valkey, which speaks Redis's protocol, has schemes of its own.
+SCHEME = re.compile(r"\s*(?:redis|valkey)(s?)(?=://)", re.IGNORECASE)
+FORM = "redis://:password@host:6379/0, or rediss:// for TLS"
 KNOWN = {
     "client_name": (),
     "db": (),
@@ -30,12 +34,18 @@ INSTEAD = {
     "tls": "write rediss:// for TLS",
 }
 NEEDS_TLS = dict.fromkeys(KNOWN_WITH_TLS, "write rediss:// for TLS")
+FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 NUMBERS = ("db", "health_check_interval")
 
 
 def check_redis_url(url: str) -> str:
     """Return a URL of Redis that the driver understands; raises InvalidUrlError."""
+    if not SCHEME.match(url):
+        raise InvalidUrlError(f"it must have the form {FORM}")
+    url = SCHEME.sub(r"redis\1", url.strip(), count=1)
     parts = split_url(url)
+    if not parts.hostname:
+        raise InvalidUrlError(f"it lacks a host: write {FORM}")
     parameters = query_of(parts)
     if parts.scheme == "rediss":
         check_parameters(parameters, KNOWN | KNOWN_WITH_TLS, INSTEAD)
@@ -44,6 +54,9 @@ def check_redis_url(url: str) -> str:
     for name in NUMBERS:
         if not parameters.get(name, "0").isdigit():
             raise InvalidUrlError(f"{name} must be a number")
+    for name in FILES:
+        if name in parameters and not Path(parameters[name]).is_file():
+            raise InvalidUrlError(f"{name} names a file that does not exist")
     if not re.fullmatch(r"/?\d*", parts.path):
         raise InvalidUrlError("the database after the / must be a number, such as 0")
     return url

@@ -1,9 +1,10 @@
-"""Applications are scored, and decisions are kept, on real stores."""
+"""Applications are scored, and decisions are stored, on real stores."""
 
 import json
+import logging
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -24,25 +25,23 @@ from src.services.readiness import OutageLog
 MODEL = Scorecard.load(Path("src/models/credit_score.json"))
 
 
-class RollbackConnector:
-    """Lends the one connection of a transaction that is never committed."""
-
-    def __init__(self, connection: asyncpg.Connection) -> None:
-        self.one = connection
-
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
-        async with self.one.transaction():
-            yield self.one
-
-
+@dataclass
 class World:
     """The service in this process, on real stores."""
 
-    def __init__(
-        self, client: httpx2.AsyncClient, connection: asyncpg.Connection, redis: RedisConnector
-    ) -> None:
-        self.client, self.connection, self.redis = client, connection, redis
+    client: httpx2.AsyncClient
+    connection: asyncpg.Connection
+    redis: RedisConnector
+    prefix: str
+
+    async def decide(self) -> httpx2.Response:
+        """Send an application that is good enough."""
+        return await self.client.post("/decisions", json=APPLICATION)
+
+    async def cache_keys(self) -> list[bytes]:
+        """Return the keys of the features that are cached."""
+        keys: list[bytes] = await self.redis.call("KEYS", f"{self.prefix}{MODEL.name}:*")
+        return keys
 
 
 @pytest.fixture
@@ -50,31 +49,41 @@ async def world() -> AsyncIterator[World]:
     """The service on a connection whose transaction is rolled back after each test."""
     connection = await asyncpg.connect(os.environ["DATABASE_URL"])
     redis = RedisConnector(RedisDsn(os.environ["REDIS_URL"]), 2, 1)
+    prefix = f"{os.environ['REDIS_PREFIX']}{uuid4()}:"
     transaction = connection.transaction()
     await transaction.start()
     app = create_app()
-    cache = BaseRedisClient(redis, f"{os.environ['REDIS_PREFIX']}{uuid4()}:")
-    repository = DecisionRepository(RollbackConnector(connection))  # type: ignore[arg-type]
+    cache = BaseRedisClient(redis, prefix)
+    repository = DecisionRepository(connection)
     app.state.decisions = DecisionService(MODEL, cache, repository, 60, OutageLog())
-    async with httpx2.AsyncClient(
-        transport=httpx2.ASGITransport(app), base_url="http://test"
-    ) as client:
-        yield World(client, connection, redis)
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield World(client, connection, redis, prefix)
     await transaction.rollback()
     await connection.close()
     await redis.aclose()
 
 
+def worst_features() -> dict[str, float]:
+    """Return the features of an application that the model declines."""
+    features = {name: max(weights.values()) for name, weights in MODEL.categories.items()}
+    for name, bins in MODEL.numbers.items():
+        features[name] = max(weight for _, weight in bins)
+    return features
+
+
 async def test_decision_is_made_stored_and_read_back(world: World) -> None:
-    """An application is answered with 201, a score, and the place where the decision is found again."""
-    response = await world.client.post("/decisions", json=APPLICATION)
+    """An application is answered with 201, a score, and the place of the decision."""
+    response = await world.decide()
     assert response.status_code == 201
     decision = response.json()
-    assert (decision["outcome"], decision["model"]) == ("approved", MODEL.name)
+    assert decision["outcome"] == "approved"
+    assert decision["model"] == MODEL.name
     assert decision["score"] > 500
     assert response.headers["location"] == f"/decisions/{decision['id']}"
     again = await world.client.get(response.headers["location"])
-    assert (again.status_code, again.json()) == (200, decision)
+    assert again.status_code == 200
+    assert again.json() == decision
     row = await world.connection.fetchrow(
         "SELECT * FROM decisions WHERE id = $1", UUID(decision["id"])
     )
@@ -83,17 +92,67 @@ async def test_decision_is_made_stored_and_read_back(world: World) -> None:
 
 
 async def test_features_are_cached_for_a_time(world: World) -> None:
-    """The features of an application are kept in Redis, with an end, and used again."""
-    first, second = [
-        (await world.client.post("/decisions", json=APPLICATION)).json() for _ in range(2)
-    ]
-    assert (first["score"], first["id"] == second["id"]) == (second["score"], False)
-    keys = await world.redis.call("KEYS", f"{os.environ['REDIS_PREFIX']}*{MODEL.name}:*")
-    assert 0 < await world.redis.call("TTL", keys[0]) <= 60
-    for key in keys:
-        await world.redis.call("SET", key, json.dumps({"other": 9.0}))
-    worse = (await world.client.post("/decisions", json=APPLICATION)).json()
-    assert (worse["outcome"], worse["score"] < first["score"]) == ("declined", True)
+    """The features of an application are cached in Redis, with an end, and used again."""
+    first = (await world.decide()).json()
+    second = (await world.decide()).json()
+    assert first["score"] == second["score"]
+    assert first["id"] != second["id"]
+    (key,) = await world.cache_keys()
+    assert 0 < await world.redis.call("TTL", key) <= 60
+    await world.redis.call("SET", key, json.dumps(worst_features()))
+    worse = (await world.decide()).json()
+    assert worse["outcome"] == "declined"
+    assert worse["score"] < first["score"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"\xff\xfe",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"other": 9.0}',
+        b'{"savings": "x"}',
+        json.dumps(worst_features() | {"savings": 1e9}),
+        json.dumps(worst_features() | {"savings": float("nan")}),
+        json.dumps(worst_features() | {"other": 0.0}),
+    ],
+)
+async def test_garbled_cache_entry_counts_as_none(
+    world: World, value: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the model cannot have cached is logged, not used, and replaced."""
+    expected = (await world.decide()).json()
+    (key,) = await world.cache_keys()
+    good = await world.redis.call("GET", key)
+    await world.redis.call("SET", key, value)
+    caplog.clear()
+    response = await world.decide()
+    assert response.status_code == 201
+    assert response.json()["score"] == expected["score"]
+    assert [r.levelname for r in caplog.records if r.levelno > logging.INFO] == ["WARNING"]
+    assert await world.redis.call("GET", key) == good
+
+
+async def test_cache_entry_of_another_type_counts_as_none(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A key that holds no text is logged with our own error, and replaced."""
+    expected = (await world.decide()).json()
+    (key,) = await world.cache_keys()
+    await world.redis.call("DEL", key)
+    await world.redis.call("LPUSH", key, "x")
+    caplog.clear()
+    response = await world.decide()
+    assert response.status_code == 201
+    assert response.json()["score"] == expected["score"]
+    (record,) = [record for record in caplog.records if record.levelno > logging.INFO]
+    assert record.levelname == "WARNING"
+    assert record.exc_info
+    assert type(record.exc_info[1]).__name__ == "StoreRefusedError"
+    assert await world.redis.call("TYPE", key) == b"string"
 
 
 async def test_unknown_decision_is_an_error_of_our_own(world: World) -> None:

@@ -1,17 +1,15 @@
-"""Stores that are away: answered within the timeout, told once, healed without a restart."""
+"""Stores that are unavailable: handled within the timeout, logged once, healed without a restart."""
 
 import asyncio
 import itertools
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import asyncpg
 import httpx2
@@ -19,20 +17,38 @@ import pytest
 import redis
 
 from dev.tasks import APPLICATION
-from tests.support.service import ROOT, Service, failures, running
+from tests.support.migrations import migrate
+from tests.support.service import Record, Service, failures, running
 from tests.support.stores import Victim, open_folder
 
 TIMEOUT = 1.0  # seconds, for every wait of the service
 KILLS = int(os.environ.get("KILLS", "2"))  # of each store, under load
-ERRORS = {"postgres": "PostgresConnectionError", "redis": "RedisConnectionError"}
+POSTGRES_ERRORS = {"PostgresConnectionError", "PostgresTimeoutError"}
+REDIS_ERRORS = {"RedisConnectionError", "RedisConnectionNotAliveError"}
+AMOUNTS = itertools.count(1)  # so that no application was seen before
 
 
-class World(NamedTuple):
+@dataclass
+class World:
     """A service and the stores it depends on."""
 
     service: Service
     postgres: Victim
     redis: Victim
+
+    def decide(self) -> httpx2.Response:
+        """Send an application that was not seen before."""
+        body = {**APPLICATION, "amount": next(AMOUNTS)}
+        return self.service.request("POST", "/decisions", json=body)
+
+    def store(self, name: str) -> Victim:
+        """Return a store by its name."""
+        victim: Victim = getattr(self, name)
+        return victim
+
+    def redis_records(self) -> list[Record]:
+        """Return the records about the start (ERROR) and the end (INFO) of outages of Redis."""
+        return [r for r in self.service.records() if r.get("store") == "redis"]
 
 
 @pytest.fixture(scope="module")
@@ -43,177 +59,305 @@ def world() -> Iterator[World]:
 
 
 def world_in(folder: Path) -> Iterator[World]:
-    victims = Victim("postgres", folder), Victim("redis", folder)
-    urls = {"DATABASE_URL": victims[0].start(), "REDIS_URL": victims[1].start()}
-    timeouts = {
+    postgres = Victim("postgres", folder)
+    victim_redis = Victim("redis", folder)
+    settings = {
+        "DATABASE_URL": postgres.start(),
+        "REDIS_URL": victim_redis.start(),
         "DATABASE_TIMEOUT": str(TIMEOUT),
         "REDIS_TIMEOUT": str(TIMEOUT),
         "DATABASE_POOL_SIZE": "2",
     }
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("DATABASE_URL", urls["DATABASE_URL"])
-        subprocess.run(
-            [Path(sys.executable).with_name("alembic"), "upgrade", "head"], cwd=ROOT, check=True
-        )
-    with running(env=urls | timeouts) as service:
-        yield World(service, *victims)
-    for victim in victims:
-        victim.stop()
+    migrate(postgres.url)
+    with running(env=settings) as service:
+        yield World(service, postgres, victim_redis)
+    postgres.stop()
+    victim_redis.stop()
 
 
-def decide(service: Service, **changes: object) -> httpx2.Response:
-    """Send an application that was not seen before."""
-    decide.amount += 1  # type: ignore[attr-defined]
-    amount = decide.amount  # type: ignore[attr-defined]
-    body = {**APPLICATION, "amount": amount, **changes}
-    return service.request("POST", "/decisions", json=body)
-
-
-decide.amount = 0  # type: ignore[attr-defined]
-
-
-def assert_unavailable(service: Service, response: httpx2.Response, store: str) -> None:
-    """The answer is a 503 that says when to come back; one ERROR tells which store, and where it is."""
-    assert (response.status_code, response.headers["retry-after"]) == (503, "5")
+def assert_unavailable(world: World, response: httpx2.Response) -> None:
+    """PostgreSQL is needed: 503 that says when to come back, and one ERROR that says where it is."""
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "5"
     assert "127.0.0.1" not in response.text
-    (told,) = failures(service.wait_for_request(response.headers["x-request-id"]))
-    assert (told["level"], told["error"]) == ("ERROR", ERRORS[store])
-    assert told["port"] > 0
+    records = world.service.wait_for_request(response.headers["x-request-id"])
+    (failure,) = failures(records)
+    assert failure["level"] == "ERROR"
+    assert failure["error"] in POSTGRES_ERRORS
+    assert failure["port"] > 0
     assert response.elapsed.total_seconds() < 10 * TIMEOUT
 
 
-@pytest.mark.parametrize("store", ["postgres", "redis"])
-def test_killed_store_is_an_error_until_it_is_back(world: World, store: str) -> None:
-    """While a store is dead requests have 503, the first one after its return succeeds."""
-    assert decide(world.service).status_code == 201
-    victim: Victim = getattr(world, store)
-    victim.kill()
+def assert_decided(world: World, response: httpx2.Response) -> None:
+    """The decision was made in time."""
+    assert response.status_code == 201
+    assert response.elapsed.total_seconds() < 10 * TIMEOUT
+    world.service.wait_for_request(response.headers["x-request-id"])
+
+
+def assert_redis_ready(world: World, *, expected: bool) -> None:
+    """The probe says whether Redis can be used, and that PostgreSQL can."""
+    response = world.service.get("/health/ready")
+    assert response.status_code == (200 if expected else 503)
+    assert response.json()["stores"] == {"postgres": True, "redis": expected}
+
+
+class Outage:
+    """Collects what is logged about Redis from now on.
+
+    Args:
+        world: with the service that logs it.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._before = len(world.redis_records())
+
+    def assert_logged_once(self) -> None:
+        """The outage began with one ERROR of our own class, and is over."""
+        records = self._world.redis_records()[self._before :]
+        assert [record["level"] for record in records] == ["ERROR", "INFO"]
+        assert records[0]["error"] in REDIS_ERRORS
+        assert records[0]["port"] > 0
+
+
+def test_killed_postgres_is_an_error_until_it_is_back(world: World) -> None:
+    """While PostgreSQL is dead requests have 503, the first one after its return succeeds."""
+    assert world.decide().status_code == 201
+    world.postgres.kill()
     for _ in range(3):
-        assert_unavailable(world.service, decide(world.service), store)
-    victim.start()
-    assert decide(world.service).status_code == 201
+        assert_unavailable(world, world.decide())
+    world.postgres.start()
+    assert world.decide().status_code == 201
+
+
+def test_decisions_are_made_while_redis_is_dead(world: World) -> None:
+    """Redis only caches: without it decisions are made, the probe says so, and one ERROR."""
+    assert world.decide().status_code == 201
+    outage = Outage(world)
+    world.redis.kill()
+    for _ in range(3):
+        assert_decided(world, world.decide())
+        assert_redis_ready(world, expected=False)
+    world.redis.start()
+    assert_decided(world, world.decide())
+    assert_redis_ready(world, expected=True)
+    outage.assert_logged_once()
+    with redis.Redis.from_url(world.redis.url) as other:
+        assert other.keys() != []
 
 
 @pytest.mark.parametrize("store", ["postgres", "redis"])
 def test_restart_of_an_idle_store_is_not_noticed(world: World, store: str) -> None:
-    """Connections that broke while nobody used them cost no request."""
-    assert decide(world.service).status_code == 201
-    victim: Victim = getattr(world, store)
-    victim.kill()
-    victim.start()
-    assert [decide(world.service).status_code for _ in range(4)] == [201] * 4
+    """Connections that broke while nobody used them cost no request, and no record."""
+    assert world.decide().status_code == 201
+    before = len(failures(world.service.records()))
+    world.store(store).kill()
+    world.store(store).start()
+    for _ in range(4):
+        assert_decided(world, world.decide())
+    assert failures(world.service.records())[before:] == []
 
 
-@pytest.mark.parametrize("store", ["postgres", "redis"])
-def test_frozen_store_is_an_error_within_the_timeout(world: World, store: str) -> None:
-    """A store that hangs does not hang the service."""
-    assert decide(world.service).status_code == 201
-    victim: Victim = getattr(world, store)
-    victim.send(signal.SIGSTOP)
+def test_frozen_postgres_is_an_error_within_the_timeout(world: World) -> None:
+    """A PostgreSQL that hangs does not hang the service."""
+    assert world.decide().status_code == 201
+    world.postgres.send(signal.SIGSTOP)
     try:
         for _ in range(3):
-            assert_unavailable(world.service, decide(world.service), store)
+            assert_unavailable(world, world.decide())
     finally:
-        victim.send(signal.SIGCONT)
-    assert decide(world.service).status_code == 201
+        world.postgres.send(signal.SIGCONT)
+    assert world.decide().status_code == 201
 
 
-def test_slow_redis_is_an_error_within_the_timeout(world: World) -> None:
-    """An answer that takes too long is not waited for."""
+def test_decisions_are_made_while_redis_is_frozen(world: World) -> None:
+    """A Redis that hangs is waited for within the timeout, and not needed."""
+    assert world.decide().status_code == 201
+    outage = Outage(world)
+    world.redis.send(signal.SIGSTOP)
+    try:
+        for _ in range(3):
+            assert_decided(world, world.decide())
+        assert_redis_ready(world, expected=False)
+    finally:
+        world.redis.send(signal.SIGCONT)
+    assert_decided(world, world.decide())
+    assert_redis_ready(world, expected=True)
+    outage.assert_logged_once()
+
+
+def test_decisions_are_made_while_redis_is_slow(world: World) -> None:
+    """A response that takes too long is not waited for."""
+    outage = Outage(world)
     with redis.Redis.from_url(world.redis.url) as other:
         other.client_pause(10_000)
-        assert_unavailable(world.service, decide(world.service), "redis")
+        assert_decided(world, world.decide())
         world.redis.kill()
     world.redis.start()
-    assert decide(world.service).status_code == 201
+    assert_decided(world, world.decide())
+    outage.assert_logged_once()
 
 
 def test_slow_statements_and_a_full_pool_are_errors_within_the_timeout(world: World) -> None:
-    """A locked table makes statements hang; further requests wait for a connection, but not long."""
+    """A locked table makes statements hang, and further requests wait for a connection."""
 
     async def while_locked() -> list[httpx2.Response]:
         connection = await asyncpg.connect(world.postgres.url)
         try:
             async with connection.transaction():
                 await connection.execute("LOCK TABLE decisions")
-                return await asyncio.gather(
-                    *(asyncio.to_thread(decide, world.service) for _ in range(5))
-                )
+                return await asyncio.gather(*(asyncio.to_thread(world.decide) for _ in range(5)))
         finally:
             await connection.close()
 
     for response in asyncio.run(while_locked()):
-        assert_unavailable(world.service, response, "postgres")
-    assert decide(world.service).status_code == 201
+        assert_unavailable(world, response)
+    assert world.decide().status_code == 201
+
+
+@dataclass(frozen=True)
+class WrongUrls:
+    """URLs of stores that do not work, and the passwords that they hold."""
+
+    settings: dict[str, str]
+    passwords: list[str]
+
+
+def wrong_urls(world: World, wrong_password: str, unknown_host: str) -> WrongUrls:
+    """Return the URLs of the stores, one with a wrong password, one with an unknown host."""
+    urls = {"postgres": world.postgres.url, "redis": world.redis.url}
+    passwords = [url.split(":")[2].split("@")[0] for url in urls.values()]
+    urls[wrong_password] = urls[wrong_password].replace("@", "x@")
+    urls[unknown_host] = urls[unknown_host].replace("127.0.0.1", "no-such-host.invalid")
+    settings = {"DATABASE_URL": urls["postgres"], "REDIS_URL": urls["redis"]}
+    return WrongUrls(settings, passwords)
 
 
 @pytest.mark.parametrize(
     "wrong", [("postgres", "redis"), ("redis", "postgres")], ids=["password-host", "host-password"]
 )
 def test_wrong_address_is_an_error_of_our_own(world: World, wrong: tuple[str, str]) -> None:
-    """With a wrong password or host the service starts, is not ready, and names what it misses, once."""
-    urls = {"postgres": world.postgres.url, "redis": world.redis.url}
-    passwords = [url.split(":")[2].split("@")[0] for url in urls.values()]
-    urls[wrong[0]] = urls[wrong[0]].replace("@", "x@")
-    urls[wrong[1]] = urls[wrong[1]].replace("127.0.0.1", "no-such-host.invalid")
-    with running(env={"DATABASE_URL": urls["postgres"], "REDIS_URL": urls["redis"]}) as service:
+    """With a wrong password or host the service starts, is not ready, and names what is missing."""
+    urls = wrong_urls(world, *wrong)
+    with running(env=urls.settings) as service:
         ready = service.get("/health/ready")
-        assert (ready.status_code, ready.json()["stores"]) == (
-            503,
-            {"postgres": False, "redis": False},
-        )
-        response = decide(service)
+        assert ready.status_code == 503
+        assert ready.json()["stores"] == {"postgres": False, "redis": False}
+        response = World(service, world.postgres, world.redis).decide()
         assert response.status_code == 503
-        assert [
-            r["error"] for r in failures(service.wait_for_request(response.headers["x-request-id"]))
-        ] == [ERRORS["redis"]]
-        told = {r["error"] for r in failures(service.records()) if "store" in r}
-        assert told == {"PostgresConnectionNotAliveError", "RedisConnectionNotAliveError"}
-        assert not [password for password in passwords if password in "".join(service.lines)]
+        records = service.wait_for_request(response.headers["x-request-id"])
+        assert [r["error"] for r in failures(records)] == ["PostgresConnectionError"]
+        errors = sorted(r["error"] for r in failures(service.records()) if "store" in r)
+        assert errors == ["PostgresConnectionNotAliveError", "RedisConnectionNotAliveError"]
+        log = "".join(service.lines)
+        assert [password for password in urls.passwords if password in log] == []
 
 
-@pytest.mark.parametrize("store", ["postgres", "redis"])
-def test_nothing_is_lost_while_a_store_dies_again_and_again(world: World, store: str) -> None:
-    """Under load every request has a whole answer and one access line, every 503 one ERROR of ours."""
-    victim: Victim = getattr(world, store)
-    answers, news, over = dict[str, int](), threading.Condition(), threading.Event()
+@dataclass
+class Load:
+    """Requests of several clients at once, with the status of each by its id."""
 
-    def keep_asking(worker: int) -> None:
+    world: World
+    statuses: dict[str, int] = field(default_factory=dict)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def send_requests(self, client: str) -> None:
+        """Send requests until the load is over; each has a whole response with its own id."""
         for number in itertools.count():
-            if over.is_set():
+            if self.over.is_set():
                 return
-            body = {**APPLICATION, "amount": number % 90_000 + 1, "duration_months": 30 + worker}
-            headers = {"X-Request-ID": f"{store}-{worker}-{number}"}
-            response = world.service.request("POST", "/decisions", json=body, headers=headers)
+            body = {**APPLICATION, "amount": next(AMOUNTS)}
+            headers = {"X-Request-ID": f"{client}-{number}"}
+            response = self.world.service.request("POST", "/decisions", json=body, headers=headers)
             assert response.headers["x-request-id"] == headers["X-Request-ID"]
             assert response.json()
-            with news:
-                answers[headers["X-Request-ID"]] = response.status_code
-                news.notify_all()
+            with self.changed:
+                self.statuses[headers["X-Request-ID"]] = response.status_code
+                self.changed.notify_all()
 
-    def wait_for(status: int) -> None:
-        with news:
-            enough = Counter(answers.values())[status] + 8
-            assert news.wait_for(lambda: Counter(answers.values())[status] >= enough, timeout=60)
+    def wait_for(self, status: int) -> None:
+        """Wait until eight more requests have this status."""
+        with self.changed:
+            enough = self.count(status) + 8
+            assert self.changed.wait_for(lambda: self.count(status) >= enough, timeout=60)
 
+    def count(self, status: int) -> int:
+        """Return how many requests have this status so far."""
+        return Counter(self.statuses.values())[status]
+
+    def records(self) -> list[Record]:
+        """Return the records of all requests, once the last of them has finished."""
+        self.world.service.wait_for_request(list(self.statuses)[-1])
+        records = self.world.service.records()
+        return [record for record in records if record["correlation_id"] in self.statuses]
+
+
+def kill_postgres(load: Load) -> None:
+    """Kill PostgreSQL again and again, while requests go on."""
+    for _ in range(KILLS):
+        load.wait_for(201)
+        load.world.postgres.kill()
+        load.wait_for(503)
+        load.world.postgres.start()
+    load.wait_for(201)
+
+
+def kill_redis(load: Load) -> None:
+    """Kill Redis again and again, while requests go on."""
+    world = load.world
+    for _ in range(KILLS):
+        load.wait_for(201)
+        before = len(world.redis_records())
+        world.redis.kill()
+        world.service.wait(lambda _: len(world.redis_records()) > before)  # noqa: B023
+        load.wait_for(201)
+        world.redis.start()
+        world.service.wait(lambda _: len(world.redis_records()) > before + 1)  # noqa: B023
+
+
+def run_under_load(world: World, store: str) -> Load:
+    """Let four clients send requests while a store is killed again and again."""
+    load = Load(world)
+    kill = {"postgres": kill_postgres, "redis": kill_redis}[store]
     with ThreadPoolExecutor(4) as pool:
-        workers = [pool.submit(keep_asking, worker) for worker in range(4)]
+        clients = [pool.submit(load.send_requests, f"{store}-{client}") for client in range(4)]
         try:
-            for _ in range(KILLS):
-                wait_for(201)
-                victim.kill()
-                wait_for(503)
-                victim.start()
-            wait_for(201)
+            kill(load)
         finally:
-            over.set()
-    assert [worker.result() for worker in workers] == [None] * 4
-    world.service.wait_for_request(list(answers)[-1])
-    records = [record for record in world.service.records() if record["correlation_id"] in answers]
-    assert {r["correlation_id"]: r["status"] for r in records if r["logger"] == "access"} == answers
-    assert sum(r["logger"] == "access" for r in records) == len(answers)
-    told = Counter((r["correlation_id"], r["level"], r["error"]) for r in failures(records))
-    assert told == Counter(
-        (name, "ERROR", ERRORS[store]) for name, status in answers.items() if status == 503
-    )
-    assert set(answers.values()) == {201, 503}
+            load.over.set()
+    assert [client.result() for client in clients] == [None] * 4
+    return load
+
+
+def assert_one_access_line_each(load: Load, records: list[Record]) -> None:
+    """Each request has one access line, with the status that the client has seen."""
+    lines = [record for record in records if record["logger"] == "access"]
+    assert {line["correlation_id"]: line["status"] for line in lines} == load.statuses
+    assert len(lines) == len(load.statuses)
+
+
+def test_nothing_is_lost_while_postgres_dies_again_and_again(world: World) -> None:
+    """Under load each request has one access line, and each 503 one ERROR of our own."""
+    load = run_under_load(world, "postgres")
+    records = load.records()
+    assert_one_access_line_each(load, records)
+    assert set(load.statuses.values()) == {201, 503}
+    assert {record["error"] for record in failures(records)} <= POSTGRES_ERRORS
+    logged = Counter((r["correlation_id"], r["level"]) for r in failures(records))
+    failed = [name for name, status in load.statuses.items() if status == 503]
+    assert logged == Counter((name, "ERROR") for name in failed)
+
+
+def test_no_decision_is_lost_while_redis_dies_again_and_again(world: World) -> None:
+    """Under load every decision is made, and each outage of the cache is one ERROR."""
+    before = len(world.redis_records())
+    load = run_under_load(world, "redis")
+    records = load.records()
+    assert_one_access_line_each(load, records)
+    assert set(load.statuses.values()) == {201}
+    about_redis = world.redis_records()[before:]
+    assert [record["level"] for record in about_redis] == ["ERROR", "INFO"] * KILLS
+    assert failures(about_redis) == failures(records)
+    assert {record["error"] for record in failures(records)} <= REDIS_ERRORS

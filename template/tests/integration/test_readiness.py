@@ -1,13 +1,24 @@
-"""Readiness follows the stores, and tells of each outage once."""
+"""Readiness follows the stores, and each outage is logged once."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.service import Record, failures, running
+# copier: if false
+# fmt: off
+# isort: off
+# copier: endif
+# copier: if "postgres" in stores
+from tests.support.migrations import migrate
+# copier: endif
+from tests.support.service import Record, Service, failures, running
 from tests.support.stores import Victim, open_folder
 
+# copier: if false
+# isort: on
+# fmt: on
+# copier: endif
 STORES = {
     # copier: if "postgres" in stores
     "postgres": "DATABASE_URL",
@@ -20,46 +31,58 @@ STORES = {
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Where stores of the test's own keep their data."""
+    """Where stores of the test's own store their data."""
     with open_folder() as folder:
         yield folder
 
 
+def outages(service: Service) -> list[tuple[str, str]]:
+    """Return the store and the level of each record about a store."""
+    return sorted((r["store"], r["level"]) for r in service.records() if "store" in r)
+
+
+def assert_ready(service: Service, status: int, body: dict[str, object]) -> None:
+    """The probe has this status and body."""
+    response = service.get("/health/ready")
+    assert response.status_code == status
+    assert response.json() == body
+    if status == 503:
+        assert response.headers["retry-after"] == "5"
+
+
+def wait_until_available(service: Service, store: str) -> None:
+    """Wait until the probe says that a store can be used."""
+
+    def is_available(_: list[Record]) -> bool:
+        available: bool = service.get("/health/ready").json()["stores"][store]
+        return available
+
+    service.wait(is_available)
+
+
 def test_service_starts_without_its_stores_and_heals(folder: Path) -> None:
-    """It starts while stores are away, says which ones, and is ready as soon as they are back."""
+    """It starts while stores are unavailable, names them, and is ready as soon as they are back."""
     victims = {name: Victim(name, folder) for name in STORES}
     urls = {STORES[name]: victim.start() for name, victim in victims.items()}
+    # copier: if "postgres" in stores
+    migrate(urls["DATABASE_URL"])
+    # copier: endif
     for victim in victims.values():
         victim.stop()
     with running(env=urls) as service:
-
-        def outages(records: list[Record]) -> list[tuple[str, str]]:
-            return sorted((r["store"], r["level"]) for r in records if "store" in r)
-
-        assert [
-            service.get(path).status_code for path in ("/health/live", "/docs", "/openapi.json")
-        ] == [200] * 3
+        for path in ("/health/live", "/docs", "/openapi.json"):
+            assert service.get(path).status_code == 200
         for _ in range(3):
-            response = service.get("/health/ready")
-            assert response.status_code == 503
-            assert response.json() == {
-                "status": "unavailable",
-                "stores": dict.fromkeys(STORES, False),
-            }
-            assert response.headers["retry-after"] == "5"
-        assert outages(service.records()) == sorted((name, "ERROR") for name in STORES)
+            stores = dict.fromkeys(STORES, False)
+            assert_ready(service, 503, {"status": "unavailable", "stores": stores})
+        assert outages(service) == sorted((name, "ERROR") for name in STORES)
         for name, victim in victims.items():
             victim.start()
-            service.wait(lambda _, name=name: service.get("/health/ready").json()["stores"][name])  # type: ignore[misc]
-        assert service.get("/health/ready").json() == {
-            "status": "ok",
-            "stores": dict.fromkeys(STORES, True),
-        }
-        assert outages(service.records()) == sorted(
-            (name, level) for name in STORES for level in ("ERROR", "INFO")
-        )
-        assert {r["error"] for r in failures(service.records())} == {
-            f"{name.title()}ConnectionNotAliveError" for name in STORES
-        }
+            wait_until_available(service, name)
+        assert_ready(service, 200, {"status": "ok", "stores": dict.fromkeys(STORES, True)})
+        both = [(name, level) for name in STORES for level in ("ERROR", "INFO")]
+        assert outages(service) == sorted(both)
+        errors = {record["error"] for record in failures(service.records())}
+        assert errors == {f"{name.title()}ConnectionNotAliveError" for name in STORES}
     for victim in victims.values():
         victim.stop()

@@ -42,13 +42,13 @@ from tests.integration.test_sentry import events
 # copier: if "opentelemetry" in observability
 from tests.integration.test_tracing import TRACE, spans
 # copier: endif
+# copier: if "opentelemetry" in observability or "sentry" in observability
+from tests.support import sink
+# copier: endif
 from tests.support.orders import lines, opened
 from tests.support.service import failures
-# copier: if "opentelemetry" in observability or "sentry" in observability
-from tests.support.sink import receiving
 
 
-# copier: endif
 # copier: if false
 # isort: on
 # fmt: on
@@ -60,11 +60,11 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     env = {"MAX_ATTEMPTS": "2"}
     with ExitStack() as stack:
         # copier: if "opentelemetry" in observability
-        collector = stack.enter_context(receiving())
+        collector = stack.enter_context(sink.receiving())
         env |= {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{collector}", "OTEL_SERVICE_NAME": "mine"}
         # copier: endif
         # copier: if "sentry" in observability
-        sentry = stack.enter_context(receiving())
+        sentry = stack.enter_context(sink.receiving())
         env["SENTRY_DSN"] = f"http://key@{sentry}/1"
         # copier: endif
         # copier: if "prometheus" in observability

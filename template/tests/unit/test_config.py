@@ -12,8 +12,10 @@ from src.config import load_settings
     [
         ("PORT", "99999"),
         ("LOG_LEVEL", "loud"),
-        ("CORS_ORIGINS", "http://a.example"),
+        ("CORS_ORIGINS", "a.example"),
         ("CORS_ORIGINS", '["a.example"]'),
+        ("CORS_ORIGINS", "https://a.example/path"),
+        ("CORS_ORIGINS", '["https://a.example"'),
         ("MAX_BODY_SIZE", "-1"),
         ("REQUEST_ID_HEADER", "X Request"),
         ("ENVIRONMENT", "staging"),

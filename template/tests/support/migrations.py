@@ -1,0 +1,31 @@
+"""Bring the tables of a database to the newest version, as a deployment does."""
+
+import os
+import subprocess
+import sys
+
+from tests.support.service import ROOT
+
+
+def run_migrations(url: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run the migrations, and return the process with its exit code and output.
+
+    Args:
+        url: of the database.
+        settings: by the names of their environment variables.
+    """
+    command = [sys.executable, "-m", "alembic", "upgrade", "head"]
+    return subprocess.run(
+        command,
+        check=False,
+        cwd=ROOT,
+        env=os.environ | {"DATABASE_URL": url} | settings,
+        capture_output=True,
+        text=True,
+    )
+
+
+def migrate(url: str) -> None:
+    """Run the migrations of a database; the test fails where they fail."""
+    process = run_migrations(url)
+    assert process.returncode == 0, process.stderr

@@ -1,0 +1,134 @@
+"""What the owner of a rendered project does in a week: new files, and lines in those that came with it."""
+
+from pathlib import Path
+
+from tests.support.repositories import change
+
+ROUTER = '''"""What customers may still use."""
+
+from fastapi import APIRouter
+
+from src.utils.errors import QuotaExceededError
+
+router = APIRouter(prefix="/quota", tags=["quota"])
+
+
+@router.get("/{customer_id}")
+async def get_quota(customer_id: str) -> int:
+    """Return how much is left for a customer."""
+    if customer_id == "ada":
+        raise QuotaExceededError(customer_id)
+    return 10
+'''
+TEST = '''"""Quotas are kept."""
+
+import pytest
+
+from src.api.quota import get_quota
+from src.utils.errors import QuotaExceededError
+
+
+async def test_quota() -> None:
+    """Ada has nothing left."""
+    assert await get_quota("bob") == 10
+    with pytest.raises(QuotaExceededError) as raised:
+        await get_quota("ada")
+    assert (raised.value.status_code, raised.value.customer_id) == (429, "ada")
+'''
+MIGRATION = '''"""Make the table of quotas."""
+
+from alembic import op
+
+revision = "0002"
+down_revision = {revises}
+
+
+def upgrade() -> None:
+    """Move on to this version."""
+    op.execute("CREATE TABLE quotas (customer_id text PRIMARY KEY, left_over integer NOT NULL)")
+
+
+def downgrade() -> None:
+    """Go back to the version before."""
+    op.execute("DROP TABLE quotas")
+'''
+ERROR = '''@dataclasses.dataclass(eq=False)
+class QuotaExceededError(APIError):
+    """This customer has nothing left."""
+
+    customer_id: str
+    status_code = 429
+    detail = "Your quota is used up."
+
+
+'''
+TARGET = "deploy: ## Bring it to our customers\n\t@$(PYTHON) -m dev lint\n"
+
+
+def work_for_a_week(project: Path) -> None:
+    """Change a project as its owner does."""
+    write(project / "src/api/quota.py", ROUTER)
+    write(project / "tests/unit/test_quota.py", TEST)
+    add_migration(project)
+    insert(project, "src/utils/errors.py", ERROR, before="class RequestTooLargeError(")
+    edit_main(project)
+    edit_settings(project)
+    add_dependency(project)
+    edit_readme(project)
+    with (project / "Makefile").open("a", encoding="utf-8") as makefile:
+        makefile.write(TARGET)
+    (project / ".pre-commit-config.yaml").unlink()
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file with the line ends of git."""
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def insert(project: Path, path: str, text: str, before: str) -> None:
+    """Insert a text before another one, which stands once in a file."""
+    change(project, path, before, f"{text}{before}")
+
+
+def add_migration(project: Path) -> None:
+    """Add a migration after that of the example, if the project has migrations."""
+    versions = project / "migrations" / "versions"
+    if not versions.exists():
+        return
+    revises = '"0001"' if any(versions.glob("0001_*.py")) else "None"
+    write(versions / "0002_quota.py", MIGRATION.format(revises=revises))
+
+
+def edit_main(project: Path) -> None:
+    """Add the new router to the app."""
+    health = "    app.include_router(health.router)\n"
+    quota = "    app.include_router(quota.router)\n"
+    change(
+        project,
+        "src/main.py",
+        "from src.api import health\n",
+        "from src.api import health, quota\n",
+    )
+    insert(project, "src/main.py", quota, before=health)
+
+
+def edit_settings(project: Path) -> None:
+    """Add a setting, show it in the example of settings, and let it into the containers."""
+    insert(project, "src/config.py", '    region: str = "eu"\n', before="    cors_origins: Origins")
+    region = "LOG_LEVEL=debug\n# where customers are\nREGION=eu\n"
+    change(project, ".env.example", "LOG_LEVEL=info\n", region)
+    insert(project, "compose.yaml", "  REGION:\n", before="  LOG_LEVEL:\n")
+
+
+def add_dependency(project: Path) -> None:
+    """Add a dependency after FastAPI."""
+    lines = (project / "pyproject.toml").read_text(encoding="utf-8").splitlines(keepends=True)
+    [fastapi] = [line for line in lines if line.startswith('    "fastapi')]
+    change(project, "pyproject.toml", fastapi, f'{fastapi}    "humanize>=4.9",\n')
+
+
+def edit_readme(project: Path) -> None:
+    """Add a section, and words within a sentence."""
+    insert(project, "README.md", "## On call\n\nAsk Ada, or Bob.\n\n", before="## Layout\n")
+    needs = "Needs Python 3.11 or newer, and"
+    change(project, "README.md", needs, needs.replace("Needs", "Needs Ada's token,"))
