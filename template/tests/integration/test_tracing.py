@@ -30,7 +30,7 @@ class Span:
     """A span, as a collector receives it.
 
     Attributes:
-        name: what the span is about, such as `GET /orders`.
+        name: what the span is about, such as `GET /docs`.
         id: of the span.
         parent: the id of the span in which it started; empty where there is none.
         trace: the id of its trace.
@@ -172,11 +172,11 @@ def test_records_and_response_name_the_span(observed: Observed) -> None:
     span = observed.span_of("crash")
     records = observed.records_of("crash")
     assert [record["logger"] for record in records] == ["errors", "access"]
-    for record in records:
-        assert_fields(record, trace_id=TRACE, span_id=span.id)
     # copier: if error_format == "problem"
     assert_fields(observed.crash.json(), trace_id=TRACE, span_id=span.id)
     # copier: endif
+    for record in records:
+        assert_fields(record, trace_id=TRACE, span_id=span.id)
 
 
 def test_handled_error_does_not_fail_its_span(observed: Observed) -> None:

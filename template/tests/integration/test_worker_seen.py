@@ -55,13 +55,13 @@ from tests.support.service import Record, Service, levels_and_errors
 # isort: on
 # fmt: on
 # copier: endif
-STREAM_REFUSED = "StoreRefusedError"
-EMISSION_FAILED = "ReceiptEmissionFailedError"
 # copier: if "prometheus" in observability
 AN_HOUR = 3_600  # seconds
 LAG = ("worker_lag_seconds",)
 DEAD_LETTERS = ("dead_letters",)
 # copier: endif
+STREAM_REFUSED = "StoreRefusedError"
+EMISSION_FAILED = "ReceiptEmissionFailedError"
 
 
 @pytest.fixture(scope="module")

@@ -99,6 +99,9 @@ async def test_form_that_lacks_a_field_is_logged_without_secrets(
     assert "***" in json.dumps(warning["body"])
 
 
+CUT_JSON = '{"name": "ann", "password": "' + SECRET + '", "age": '
+
+
 @pytest.mark.parametrize(
     ("media_type", "body"),
     [
@@ -108,7 +111,7 @@ async def test_form_that_lacks_a_field_is_logged_without_secrets(
         ("multipart/form-data; boundary=x", MULTIPART),
         ("application/json", MULTIPART),
         ("text/plain", f"name=ann&password={SECRET}".encode()),
-        ("application/json", f'{{"name": "ann", "password": "{SECRET}", "age": '.encode()),
+        ("application/json", CUT_JSON.encode()),
     ],
 )
 async def test_form_instead_of_json_is_logged_without_secrets(
