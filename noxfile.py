@@ -12,6 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import nox
+from nox import Session
 
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
@@ -25,93 +26,129 @@ SLOW = [
 ]
 
 ROOT = Path(__file__).parent
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+NOT_RENDERED = shutil.ignore_patterns(
+    "__pycache__", ".venv", ".dev", ".*_cache", ".coverage*", "uv.lock"
+)
 DEPENDENCIES = nox.project.load_toml("pyproject.toml")
 SERVICE = nox.project.load_toml("template/pyproject.toml")
 
 
-def install_service(session: nox.Session) -> None:
+def install_service(session: Session) -> None:
     """Install what the service in `template/` needs to run in place."""
-    session.install(
-        *SERVICE["project"]["dependencies"], *nox.project.dependency_groups(SERVICE, "dev")
-    )
+    development = nox.project.dependency_groups(SERVICE, "dev")
+    session.install(*SERVICE["project"]["dependencies"], *development)
 
 
-def leave_out(session: nox.Session, reason: str) -> None:
-    """Skip a session for which something is missing; where all has to be there, fail."""
-    session.error(reason) if os.environ.get("CI") else session.skip(reason)
+def install_groups(session: Session, *groups: str) -> None:
+    """Install groups of dependencies of this repository."""
+    session.install(*nox.project.dependency_groups(DEPENDENCIES, *groups))
 
 
-@nox.session
-def lint(session: nox.Session) -> None:
-    """Check format, rules and types, of the template in place as well, and the workflows of both."""
-    session.install(
-        "copier", *nox.project.dependency_groups(DEPENDENCIES, "bench", "lint", "tests")
-    )
-    install_service(session)
+def pytest(session: Session, *arguments: str) -> None:
+    """Run tests, with what stands after `--` on the command line of nox."""
+    session.run("pytest", *arguments, *session.posargs)
+
+
+def check_python(session: Session) -> None:
+    """Check format, rules and types of the folder that the session is in."""
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("mypy")
-    workflows = [str(file) for file in ROOT.glob(".github/workflows/*.yml")]
+
+
+def require(session: Session, *programs: str) -> None:
+    """Skip a session for which a program is missing; in CI, fail."""
+    missing = [program for program in programs if not shutil.which(program)]
+    if missing:
+        leave_out(session, f"not on PATH: {', '.join(missing)}")
+
+
+def leave_out(session: Session, reason: str) -> None:
+    """Skip a session; in CI, where nothing may be missing, fail."""
+    if os.environ.get("CI"):
+        session.error(reason)
+    session.skip(reason)
+
+
+@nox.session
+def lint(session: Session) -> None:
+    """Check format, rules, types and workflows, here and in the template."""
+    session.install("copier")
+    install_groups(session, "bench", "lint", "tests")
+    install_service(session)
+    check_python(session)
     with rendered_service(session) as service:
-        update = service / ".github" / "workflows" / "update.yml"
-        weekly = re.sub(
-            r"(?m)^  # (schedule:|  - cron:)", r"  \1", update.read_text(encoding="utf-8")
-        )
-        update.with_stem("weekly").write_text(weekly, encoding="utf-8")
-        workflows += [str(file) for file in service.glob(".github/workflows/*.yml")]
+        write_weekly_workflow(service)
+        workflows = [*workflows_in(ROOT), *workflows_in(service)]
         session.run("actionlint", *workflows)
         session.run("zizmor", "--offline", "--quiet", *workflows)
         if sys.platform != "win32":
             session.run("hadolint", str(service / "Dockerfile"))
     session.chdir("template")
-    session.run("ruff", "format", "--check", ".")
-    session.run("ruff", "check", ".")
-    session.run("mypy")
+    check_python(session)
     session.run("lint-imports")
     session.run("python", "-m", "dev.house_rules", "src")
 
 
+def workflows_in(folder: Path) -> list[str]:
+    """Return the workflows of a repository."""
+    return [str(file) for file in folder.glob(".github/workflows/*.yml")]
+
+
+def write_weekly_workflow(service: Path) -> None:
+    """Write the workflow of updates as it is when its schedule is no comment any more."""
+    update = service / ".github" / "workflows" / "update.yml"
+    text = update.read_text(encoding="utf-8")
+    weekly = re.sub(r"(?m)^  # (schedule:|  - cron:)", r"  \1", text)
+    update.with_stem("weekly").write_text(weekly, encoding="utf-8")
+
+
 @nox.session
-def tests(session: nox.Session) -> None:
+def tests(session: Session) -> None:
     """Render in every way that matters, and ask every question."""
-    session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests"))
+    install_groups(session, "tests")
     slow = [f"--ignore=tests/{name}.py" for name in SLOW]
-    session.run("pytest", "--numprocesses=auto", *slow, *session.posargs)
+    pytest(session, "--numprocesses=auto", *slow)
 
 
 @nox.session
-def updates(session: nox.Session) -> None:
+def updates(session: Session) -> None:
     """Update what earlier versions rendered, and render through Cookiecutter and cruft."""
-    session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests", "updates"))
-    files = ["tests/test_update.py", "tests/test_cookiecutter.py"]
-    session.run("pytest", "--numprocesses=auto", "--dist=worksteal", *files, *session.posargs)
-
-
-@nox.session
-def rendered(session: nox.Session) -> None:
-    """Run what is rendered: its own tests and checks, its commands, also on a bare machine."""
-    session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests"))
-    session.run(
-        "pytest",
-        "--numprocesses=4",
+    install_groups(session, "tests", "updates")
+    pytest(
+        session,
+        "--numprocesses=auto",
         "--dist=worksteal",
-        "tests/test_rendered_service.py",
-        *session.posargs,
+        "tests/test_update.py",
+        "tests/test_cookiecutter.py",
     )
 
 
 @nox.session
-def bench(session: nox.Session) -> None:
+def rendered(session: Session) -> None:
+    """Run what is rendered: its own tests and checks, its commands, also on a bare machine."""
+    install_groups(session, "tests")
+    pytest(
+        session,
+        "--numprocesses=4",
+        "--dist=worksteal",
+        "tests/test_rendered_service.py",
+    )
+
+
+@nox.session
+def bench(session: Session) -> None:
     """Measure what it costs, and write docs/benchmarks.md; needs wrk."""
-    session.install(*nox.project.dependency_groups(DEPENDENCIES, "bench"))
+    install_groups(session, "bench")
     install_service(session)
     session.run("python", "-m", "bench", *session.posargs, env={"PYTHONPATH": "template"})
 
 
 @nox.session
-def readme(session: nox.Session) -> None:
-    """Crash a service, and show in README.md what logs, tools and its page tell; needs Prometheus, Chromium."""
-    session.install(*nox.project.dependency_groups(DEPENDENCIES, "bench"))
+def readme(session: Session) -> None:
+    """Show in README.md what logs and tools make of a crash; needs Prometheus and Chromium."""
+    install_groups(session, "bench")
     install_service(session)
     session.run("python", "-m", "bench.readme", env={"PYTHONPATH": "template"})
     session.run("python", "-m", "bench.picture")
@@ -119,85 +156,73 @@ def readme(session: nox.Session) -> None:
 
 
 @nox.session
-def observability(session: nox.Session) -> None:
-    """Test the alerts, and watch rendered services with a real Prometheus, Alertmanager and browser."""
-    needed = ["prometheus", "promtool", "prometheus-alertmanager", "amtool"]
-    missing = [name for name in needed if not shutil.which(name)]
-    missing += (
-        []
-        if any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
-        else ["chromium"]
-    )
-    if missing:
-        leave_out(session, f"not on PATH: {', '.join(missing)}")
-    session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests"))
+def observability(session: Session) -> None:
+    """Test the alerts, and observe rendered services with real tools and a real browser."""
+    require(session, "prometheus", "promtool", "prometheus-alertmanager", "amtool")
+    if not any(map(shutil.which, BROWSERS)):
+        require(session, "chromium")
+    install_groups(session, "tests")
     install_service(session)
-    session.run("pytest", "--numprocesses=2", "tests/test_observability.py", *session.posargs)
+    pytest(session, "--numprocesses=2", "tests/test_observability.py")
 
 
 @nox.session
-def containers(session: nox.Session) -> None:
+def containers(session: Session) -> None:
     """Run what is rendered in containers; with EVERYTHING=1 on each version of Python."""
-    docker = shutil.which("docker")
-    if not docker or subprocess.run([docker, "ps"], capture_output=True, check=False).returncode:
-        leave_out(session, "no Docker engine answers")
-    session.install(*nox.project.dependency_groups(DEPENDENCIES, "tests"))
-    session.run("pytest", "--numprocesses=3", "tests/test_containers.py", *session.posargs)
+    require(session, "docker")
+    done = subprocess.run(["docker", "ps"], capture_output=True, check=False)
+    if done.returncode:
+        leave_out(session, "no Docker engine responds")
+    install_groups(session, "tests")
+    pytest(session, "--numprocesses=3", "tests/test_containers.py")
 
 
 @nox.session
-def unit(session: nox.Session) -> None:
+def unit(session: Session) -> None:
     """Run the unit tests of the service in place: what needs no store, on any system."""
     install_service(session)
     session.chdir("template")
-    session.run("pytest", "tests/unit", *session.posargs)
+    pytest(session, "tests/unit")
 
 
 @nox.session
-def cookiecutter_json(session: nox.Session) -> None:
+def cookiecutter_json(session: Session) -> None:
     """Write `cookiecutter.json` anew after a change of the questions."""
     session.install("pyyaml")
     session.run("python", "scripts/cookiecutter_json.py")
 
 
 @nox.session(venv_backend="none")
-def release(session: nox.Session) -> None:
+def release(session: Session) -> None:
     """Check version and changelog, and print the commands that release."""
     session.run("python", "scripts/release.py")
 
 
 @nox.session
-def chaos(session: nox.Session) -> None:
-    """Kill stores 50 times under load, workers at every step of an order, and measure how many orders these emit."""
+def chaos(session: Session) -> None:
+    """Kill stores under load, and workers at every step of an order; measure the throughput."""
     session.install("copier", "uv")
+    test = ("python", "-m", "dev", "test")
     with rendered_service(session) as service, session.chdir(service):
-        only = ("-n0", "-k", "nothing_is_lost")
-        session.run(
-            "python",
-            "-m",
-            "dev",
-            "test",
-            "tests/integration/test_outages.py",
-            *only,
-            env={"KILLS": "50"},
-        )
+        outages = ("tests/integration/test_outages.py", "-n0", "-k", "nothing_is_lost")
+        session.run(*test, *outages, env={"KILLS": "50"})
     with rendered_service(session, "-d", "example=orders") as service, session.chdir(service):
+        selected = session.posargs or ("-m", "chaos", "-n0", "-v")
         report = ("-o", "junit_family=xunit1", "--junitxml=chaos.xml")
-        session.run(
-            "python",
-            "-m",
-            "dev",
-            "test",
-            *(session.posargs or ("-m", "chaos", "-n0", "-v")),
-            *report,
-        )
-        for case in ElementTree.parse("chaos.xml").iter("testcase"):
-            for fact in case.iter("property"):
-                session.log(f"{case.get('name')}: {fact.get('value')} {fact.get('name')}")
+        session.run(*test, *selected, *report)
+        log_figures(session, "chaos.xml")
+
+
+def log_figures(session: Session, report: str) -> None:
+    """Log what tests have measured."""
+    for case in ElementTree.parse(report).iter("testcase"):
+        name = case.get("name")
+        for figure in case.iter("property"):
+            session.log(f"{name}: {figure.get('value')} {figure.get('name')}")
 
 
 @nox.session
-def upstream(session: nox.Session) -> None:
+def upstream(session: Session) -> None:
     """Run FastAPI's own tests behind the error boundary; an unlisted difference fails it."""
     session.install("pip", *SERVICE["project"]["dependencies"])
     with fastapi_source(session) as source:
@@ -210,7 +235,7 @@ def upstream(session: nox.Session) -> None:
 
 
 @contextlib.contextmanager
-def fastapi_source(session: nox.Session) -> Iterator[Path]:
+def fastapi_source(session: Session) -> Iterator[Path]:
     """Download the source distribution of the FastAPI that is installed; it holds the tests."""
     show_version = "from importlib.metadata import version; print(version('fastapi'))"
     version = session.run("python", "-c", show_version, silent=True)
@@ -225,23 +250,13 @@ def fastapi_source(session: nox.Session) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def rendered_service(session: nox.Session, *arguments: str) -> Iterator[Path]:
+def rendered_service(session: Session, *arguments: str) -> Iterator[Path]:
     """Render the working tree as it is, outside of git."""
     with tempfile.TemporaryDirectory() as name:
-        snapshot, service = Path(name, "airtight"), Path(name, "service")
-        ignored = shutil.ignore_patterns(
-            "__pycache__", ".venv", ".dev", ".*_cache", ".coverage*", "uv.lock"
-        )
-        shutil.copytree(ROOT / "template", snapshot / "template", ignore=ignored)
+        snapshot = Path(name, "airtight")
+        service = Path(name, "service")
+        shutil.copytree(ROOT / "template", snapshot / "template", ignore=NOT_RENDERED)
         shutil.copy(ROOT / "copier.yml", snapshot)
-        session.run(
-            "copier",
-            "copy",
-            "--defaults",
-            "--quiet",
-            *arguments,
-            str(snapshot),
-            str(service),
-            silent=True,
-        )
+        render = ("copier", "copy", "--defaults", "--quiet")
+        session.run(*render, *arguments, str(snapshot), str(service), silent=True)
         yield service

@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from dev import stores
-from dev.tasks import APPLICATION
+from dev.requests import APPLICATION
 
 from bench.servers import ROOT, Run, Server, hello, render, running, sink
 

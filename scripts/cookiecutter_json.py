@@ -1,4 +1,4 @@
-"""Write `cookiecutter.json`: the questions of `copier.yml` in words that Cookiecutter understands."""
+"""Write `cookiecutter.json`: the questions of `copier.yml` in the format of Cookiecutter."""
 
 import json
 import re
@@ -8,18 +8,16 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-# Cookiecutter makes the folder before Copier can refuse the answer: whatever it is, one folder and no other.
+# Cookiecutter makes the folder before Copier can refuse the answer, so any answer has to be a name of one.
 FOLDER = "{{ cookiecutter.project_slug.replace('/', '-').replace('\\\\', '-') or '_' }}"
 
 
 def choices(question: dict[str, Any]) -> dict[Any, str]:
     """Return the answers that a question offers, with what is shown for them."""
     offered = question.get("choices", [])
-    return (
-        {answer: text for text, answer in offered.items()}
-        if isinstance(offered, dict)
-        else {a: a for a in offered}
-    )
+    if isinstance(offered, dict):
+        return {answer: text for text, answer in offered.items()}
+    return {answer: answer for answer in offered}
 
 
 def default(question: dict[str, Any], names: list[str]) -> Any:
@@ -41,20 +39,27 @@ def prompt(question: dict[str, Any]) -> Any:
         text += f" Counts only where {question['when'].strip('{} ')}."
     if question.get("multiselect"):
         return f"{text} Any of {', '.join(choices(question))}, with commas between; or none."
-    return {"__prompt__": text, **choices(question)} if "choices" in question else text
+    if "choices" in question:
+        return {"__prompt__": text, **choices(question)}
+    return text
 
 
 def cookiecutter_json(copier_yml: str) -> str:
     """Return the text of `cookiecutter.json`."""
-    questions = {k: v for k, v in yaml.safe_load(copier_yml).items() if not k.startswith("_")}
-    several = {
-        name: list(choices(question))
-        for name, question in questions.items()
-        if question.get("multiselect")
-    }
-    context = {name: default(question, list(questions)) for name, question in questions.items()}
-    context |= {"_several": several, "__folder": FOLDER}
-    context |= {"__prompts__": {name: prompt(question) for name, question in questions.items()}}
+    context: dict[str, Any] = {}
+    several: dict[str, list[str]] = {}
+    prompts: dict[str, Any] = {}
+    questions = yaml.safe_load(copier_yml)
+    names = [name for name in questions if not name.startswith("_")]
+    for name in names:
+        question = questions[name]
+        context[name] = default(question, names)
+        prompts[name] = prompt(question)
+        if question.get("multiselect"):
+            several[name] = list(choices(question))
+    context["_several"] = several
+    context["__folder"] = FOLDER
+    context["__prompts__"] = prompts
     return json.dumps(context, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -102,7 +102,9 @@ NUMBERS = {
         [2, 3, 4],
     ),
 }
-BASE_SCORE, BASE_ODDS, POINTS_TO_DOUBLE = 600, 30, 20
+BASE_SCORE = 600
+BASE_ODDS = 30
+POINTS_TO_DOUBLE = 20
 COST_OF_BAD = 5  # approving a bad applicant costs five times declining a good one (data's own)
 
 
@@ -116,7 +118,8 @@ def load() -> list[dict[str, str]]:
         if hashlib.sha256(archive.read_bytes()).hexdigest() != SHA256:
             raise SystemExit(f"{PACKAGE} is not the archive this script was written for")
         with tarfile.open(archive) as files:
-            name = next(n for n in files.getnames() if n.endswith("data/germancredit.csv"))
+            names = files.getnames()
+            name = next(name for name in names if name.endswith("data/germancredit.csv"))
             file = files.extractfile(name)
             assert file is not None
             return list(csv.DictReader(io.TextIOWrapper(file, encoding="utf-8")))
@@ -133,7 +136,8 @@ def features(row: dict[str, str]) -> dict[str, str]:
 def main() -> None:
     """Fit, validate and write the scorecard."""
     rows = load()
-    inputs, bad = [features(row) for row in rows], [row["creditability"] == "bad" for row in rows]
+    inputs = [features(row) for row in rows]
+    bad = [row["creditability"] == "bad" for row in rows]
     model = make_pipeline(DictVectorizer(sparse=False), LogisticRegression(C=0.3, max_iter=5000))
     folds = RepeatedStratifiedKFold(n_splits=5, n_repeats=10, random_state=0)
     auc = cross_val_score(model, inputs, bad, scoring="roc_auc", cv=folds)

@@ -4,22 +4,32 @@ import re
 import subprocess
 import sys
 import tomllib
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-HEADING = re.compile(r"^## \[(.+?)\](?: - (\S+))?$", re.MULTILINE)
+HEADING = re.compile(r"^## \[(?P<version>.+?)\](?: - (?P<date>\S+))?$", re.MULTILINE)
+DATE = re.compile(r"\d{4}-\d\d-\d\d")
 NOTES = "### Upgrade notes"
 
 
-def sections(changelog: str) -> dict[str, tuple[str, str]]:
-    """Return for each version in a changelog, newest first, its date and its text."""
-    headings = [*HEADING.finditer(changelog), None]
-    return {
-        one[1]: (one[2] or "", changelog[one.end() : after.start() if after else None].strip())
-        for one, after in pairwise(headings)
-        if one
-    }
+@dataclass(frozen=True)
+class Entry:
+    """What a changelog says about a version."""
+
+    date: str
+    text: str
+
+
+def entries(changelog: str) -> dict[str, Entry]:
+    """Return what a changelog says, by version, newest first."""
+    found = {}
+    headings = list(HEADING.finditer(changelog))
+    ends = [heading.start() for heading in headings[1:]] + [len(changelog)]
+    for heading, end in zip(headings, ends, strict=True):
+        text = changelog[heading.end() : end].strip()
+        found[heading["version"]] = Entry(heading["date"] or "", text)
+    return found
 
 
 def numbers(version: str) -> list[int]:
@@ -28,7 +38,7 @@ def numbers(version: str) -> list[int]:
 
 
 def step(old: str, new: str) -> str:
-    """Return which kind of step leads from one version to another; none if it is not a single step."""
+    """Return which kind of step leads from one version to another; nothing if it is no single step."""
     major, minor, patch = numbers(old)
     steps = {
         "major": [major + 1, 0, 0],
@@ -40,53 +50,58 @@ def step(old: str, new: str) -> str:
 
 def objections(version: str, changelog: str, tags: list[str]) -> list[str]:
     """Return what stands against a release, one line for each reason."""
-    found = sections(changelog)
-    date, text = found.get(version, ("", ""))
-    if "Unreleased" not in found or found["Unreleased"][1]:
-        return [
-            f"CHANGELOG.md: move what is under [Unreleased] to a new heading: ## [{version}] - YEAR-MONTH-DAY"
-        ]
-    said = []
-    if not re.fullmatch(r"\d{4}-\d\d-\d\d", date) or not text:
-        said.append(
-            f"CHANGELOG.md: [{version}] of pyproject.toml has no heading with a date, or nothing under it"
-        )
+    found = entries(changelog)
+    if "Unreleased" not in found or found["Unreleased"].text:
+        heading = f"## [{version}] - YEAR-MONTH-DAY"
+        return [f"CHANGELOG.md: move what is under [Unreleased] to a new heading: {heading}"]
+    lines = []
+    entry = found.get(version, Entry("", ""))
+    if not DATE.fullmatch(entry.date) or not entry.text:
+        missing = "has no heading with a date, or nothing under it"
+        lines.append(f"CHANGELOG.md: [{version}] of pyproject.toml {missing}")
     if f"v{version}" in tags:
-        said.append(f"pyproject.toml: {version} is released; give the next version")
+        lines.append(f"pyproject.toml: {version} is released; give the next version")
     released = [other for other in found if other not in ("Unreleased", version)]
-    if released and not said:
-        kind = step(released[0], version)
-        breaking = ("major", "minor") if version.startswith("0.") else ("major",)
-        if not kind:
-            said.append(f"pyproject.toml: {version} is not the version after {released[0]}")
-        elif NOTES in text and kind not in breaking:
-            said.append(
-                f"pyproject.toml: what needs {NOTES[4:].lower()} is a {breaking[-1]} step, not a {kind} one"
-            )
-        elif kind == "major" and NOTES not in text:
-            said.append(f"CHANGELOG.md: a major step needs {NOTES}")
-    return said
+    if released and not lines:
+        lines += objections_to_step(released[0], version, entry.text)
+    return lines
+
+
+def objections_to_step(old: str, new: str, text: str) -> list[str]:
+    """Return what stands against a version after another one, given what the changelog says."""
+    kind = step(old, new)
+    breaking = ["major"]
+    if new.startswith("0."):
+        breaking.append("minor")
+    if not kind:
+        return [f"pyproject.toml: {new} is not the version after {old}"]
+    if NOTES in text and kind not in breaking:
+        needed = f"what needs upgrade notes is a {breaking[-1]} step"
+        return [f"pyproject.toml: {needed}, not a {kind} one"]
+    if kind == "major" and NOTES not in text:
+        return [f"CHANGELOG.md: a major step needs {NOTES}"]
+    return []
+
+
+def git(*arguments: str) -> str:
+    """Run git in this repository, and return what it prints."""
+    command = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
 
 
 def main() -> None:
     """Print the commands that release, or what stands against it."""
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
-        "version"
-    ]
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    version = pyproject["project"]["version"]
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(ROOT), *arguments]
-        return subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
-
-    said = objections(version, changelog, git("tag").split())
+    lines = objections(version, changelog, git("tag").split())
     if git("status", "--porcelain"):
-        said.append("git: commit or remove what is not committed")
-    if said:
-        sys.exit("\n".join(said))
-    print(
-        f'When CI is green:\n\n  git tag --annotate v{version} --message "{version}"\n  git push origin v{version}'
-    )
+        lines.append("git: commit or remove what is not committed")
+    if lines:
+        sys.exit("\n".join(lines))
+    print("When CI is green:\n")
+    print(f'  git tag --annotate v{version} --message "{version}"')
+    print(f"  git push origin v{version}")
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def test_shell_is_needed_for_nothing_but_make(render: Render) -> None:
         recipe = [line for line in lines[number + 1 : number + 3] if line.startswith("\t")]
         assert len(recipe) == 1, lines[number]
         assert re.fullmatch(
-            r"\t@(\$\(PYTHON\) -(m dev [\w-]+|c .*)|docker [^|&;<>`$]+)", recipe[0]
+            r"\t@(\$\(PYTHON\) -(m dev [\w-]+( \$\(args\))?|c .*)|docker [^|&;<>`$]+)", recipe[0]
         ), recipe
     assert [file for file in folder.rglob("*") if file.suffix in (".sh", ".bat")] == []
     code = {file: file.read_text(encoding="utf-8") for file in folder.rglob("*.py")}
@@ -110,3 +110,16 @@ def test_every_package_has_a_wheel(render: Render, platform: str) -> None:
     assert done.returncode == 0, done.stderr
     assert re.search(r"^asyncpg==", done.stdout, re.MULTILINE)
     assert bool(re.search(r"^uvloop==", done.stdout, re.MULTILINE)) is (platform != "windows")
+
+
+def test_changed_files_of_the_machine_are_listed(render: Render) -> None:
+    """`make lint` lists the files of src/airtight that are not as they were rendered, and no others."""
+    folder = render()
+    code = "from dev.rendered import changed_files; print(*changed_files())"
+    command = [sys.executable, "-c", code]
+    assert subprocess.check_output(command, cwd=folder, text=True).split() == []
+    changed = folder / "src/airtight/logging/redaction/names.py"
+    changed.write_text(f"{changed.read_text(encoding='utf-8')}\n", encoding="utf-8")
+    (folder / "src/airtight/added.py").touch()
+    listed = subprocess.check_output(command, cwd=folder, text=True).split()
+    assert listed == ["src/airtight/added.py", "src/airtight/logging/redaction/names.py"]

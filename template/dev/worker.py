@@ -9,10 +9,10 @@ from pathlib import Path
 
 import httpx2
 
-from dev import stores
+from dev import OWN, ROOT, stores
+from dev.database import upgrade
 from dev.ports import LOOPBACK, free_port
 
-ROOT = Path(__file__).resolve().parents[1]
 TAX_OFFICE = "tests.support.tax_office"
 
 
@@ -29,10 +29,9 @@ def running() -> Iterator[None]:
 def run(*arguments: str) -> None:
     """Run one worker more, beside that of `make dev`, until Ctrl-C."""
     os.environ.setdefault("LOG_FORMAT", "console")
-    alembic = Path(sys.executable).with_name("alembic")
-    with stores.running(stores.OWN) as urls, contextlib.suppress(KeyboardInterrupt):
+    with stores.running(OWN) as urls, contextlib.suppress(KeyboardInterrupt):
         os.environ |= urls
-        subprocess.run([alembic, "upgrade", "head"], cwd=ROOT, check=True)
+        upgrade()
         with ensure_tax_office(), _python("-m", "src.worker", *arguments) as process:
             exit_code = process.wait()
             if exit_code:
@@ -50,9 +49,9 @@ def ensure_tax_office() -> Iterator[None]:
     if os.environ.get("TAX_OFFICE_URL"):
         yield
         return
-    with tax_office(stores.OWN / "tax_office") as url:
+    with tax_office(OWN / "tax_office") as url:
         os.environ["TAX_OFFICE_URL"] = url
-        os.environ.setdefault("RECEIPTS_FOLDER", str(stores.OWN / "receipts"))
+        os.environ.setdefault("RECEIPTS_FOLDER", str(OWN / "receipts"))
         print(f"Tax office: {url}, its own; receipts are in .dev/receipts/", flush=True)
         yield
 

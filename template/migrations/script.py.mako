@@ -1,9 +1,10 @@
-"""${message}"""
+"""${message[:1].upper() + message[1:].replace('\\', '/').replace('"', "'").rstrip('.')}."""
 
 from alembic import op
 
-revision = ${repr(up_revision)}
-down_revision = ${repr(down_revision)}
+revision = "${up_revision}"
+<% parent = f'"{down_revision}"' if down_revision else None %>\
+down_revision = ${parent}
 
 
 def upgrade() -> None:

@@ -21,8 +21,8 @@ TELEMETRY_OFF = {"tracing": False, "metrics": False, "logs": False}
 class _WithBoundary(Starlette):
     """A Starlette application with the boundary around all of its layers.
 
-    It comes after FastAPI among the base classes, so that the boundary is within the span of
-    FastAPI's telemetry and the access line has its trace.
+    It comes after FastAPI among the base classes, so that FastAPI's telemetry is around
+    this, and the access line has the ids of its trace.
     """
 
     boundary: ErrorBoundary

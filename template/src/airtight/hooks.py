@@ -1,7 +1,7 @@
 """Functions that are called for each request, message, call and failure.
 
-`init_metrics`, `init_tracing` and `init_sentry` register theirs here; a service may register its
-own. A function is called in the path of a request, so it must return at once.
+Metrics, traces and reports of failures register theirs here; a service may register its own. A
+function is called in the path of a request, so it must return at once.
 """
 
 import logging

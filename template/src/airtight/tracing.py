@@ -139,15 +139,6 @@ def client_span(
             raise
 
 
-def trace_call(request: Any) -> AbstractContextManager[None]:
-    """Return a span around a call to another service, whose headers pass the trace on."""
-    attributes = {
-        "http.request.method": request.method,
-        "server.address": request.url.host,
-    }
-    return client_span("HTTP", request.method, request.headers, **attributes)
-
-
 # copier: if "redis" in stores
 def trace_command(command: str) -> AbstractContextManager[None]:
     """Return a span around a command of Redis."""
@@ -155,3 +146,10 @@ def trace_command(command: str) -> AbstractContextManager[None]:
 
 
 # copier: endif
+def trace_call(request: Any) -> AbstractContextManager[None]:
+    """Return a span around a call to another service, whose headers pass the trace on."""
+    attributes = {
+        "http.request.method": request.method,
+        "server.address": request.url.host,
+    }
+    return client_span("HTTP", request.method, request.headers, **attributes)

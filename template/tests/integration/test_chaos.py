@@ -15,7 +15,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 
-from dev.tasks import ORDER
+from dev.requests import ORDER
 from src.clients.order_stream import MAX_LENGTH
 from tests.support.orders import Shop, lines, opened, ready, without_coverage
 from tests.support.service import (

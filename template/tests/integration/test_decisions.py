@@ -13,7 +13,7 @@ import httpx2
 import pytest
 from pydantic import RedisDsn
 
-from dev.tasks import APPLICATION
+from dev.requests import APPLICATION
 from src.clients.decisions import DecisionRepository
 from src.clients.redis import BaseRedisClient
 from src.connectors.redis import RedisConnector

@@ -16,8 +16,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from dev.errors_page import add_failure
 from dev.errors_page import failures as failures_kept
-from dev.errors_page import remember
 from tests.support.service import FAULTY, ROOT, Service, access, copy_with, failures, running
 
 UVICORN = ("-m", "uvicorn", "src.faulty:app", "--port", "PORT")
@@ -177,7 +177,9 @@ def test_one_failure_is_bounded() -> None:
     """However long its facts are, and however many, an entry keeps no more than someone would read."""
     facts = {f"fact-{number}": ["x" * 2_000] * 50 for number in range(50)}
     long = dict.fromkeys(("timestamp", "message", "error", "exception"), "x" * 100_000)
-    remember(logging.makeLogRecord({}), facts | long | {"level": "ERROR", "correlation_id": None})
+    add_failure(
+        logging.makeLogRecord({}), facts | long | {"level": "ERROR", "correlation_id": None}
+    )
     assert 35_000 < len(failures_kept.pop().html) < 45_000
 
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 
-from dev.tasks import ORDER
+from dev.requests import ORDER
 from tests.support.orders import TOO_LATE, Shop, opened
 from tests.support.service import Record, Service, assert_fields, failures
 

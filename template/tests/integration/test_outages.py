@@ -16,7 +16,7 @@ import httpx2
 import pytest
 import redis
 
-from dev.tasks import APPLICATION
+from dev.requests import APPLICATION
 from tests.support.migrations import migrate
 from tests.support.service import Record, Service, failures, running
 from tests.support.stores import Victim, open_folder

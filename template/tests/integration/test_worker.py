@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.tasks import ORDER
+from dev.requests import ORDER
 from tests.support.orders import EMISSION_TIMEOUT, TOO_LATE, Shop, lines, opened, ready
 from tests.support.service import (
     Record,

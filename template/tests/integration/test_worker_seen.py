@@ -24,7 +24,7 @@ import pytest
 # copier: if "prometheus" in observability
 from dev.ports import free_port
 # copier: endif
-from dev.tasks import ORDER
+from dev.requests import ORDER
 # copier: if "prometheus" in observability
 from src.airtight.worker_metrics import Backlog, WorkerRegistry
 from src.connectors.redis import RedisConnector

@@ -18,7 +18,7 @@ import redis
 from pydantic import PostgresDsn
 
 from dev.ports import free_port
-from dev.tasks import ORDER
+from dev.requests import ORDER
 from src.clients.orders import OrderRepository
 from src.connectors.postgres import PostgresConnector
 from src.models.order import NewOrder, Order, Origin

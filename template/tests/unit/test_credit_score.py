@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from dev.tasks import APPLICATION
+from dev.requests import APPLICATION
 from src.models.credit_score import CreditApplication, Scorecard
 from src.utils.errors import CreditScoringModelNotFoundError
 

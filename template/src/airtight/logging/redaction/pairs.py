@@ -56,10 +56,9 @@ LABEL = re.compile(
 )
 LABELLED = re.compile(r"""[^<>{}\r\n]{0,80}?\bvalue(?=\\*+["']?+\s{0,3}+[=:])""", re.IGNORECASE)
 LINE_END = r"(?:\r?+\n|(?:\\r)?+\\n)"  # as such, or as in the literal of a bytes object
-REST_OF_LINE = r"[^\r\n\\]{0,99}+"
-PART_HEADER = LINE_END + r"[\w-]{1,40}+:" + REST_OF_LINE
+PART_HEADER = LINE_END + r"[\w-]{1,40}+:[^\r\n\\]{0,99}+"
 PART_HEADERS = re.compile(
-    r"""\\*+["']""" + REST_OF_LINE + rf"(?:{PART_HEADER})" + r"{0,9}+" + LINE_END + LINE_END
+    r"""\\*+["'][^\r\n\\]{0,99}+(?:""" + PART_HEADER + r"){0,9}+" + LINE_END + LINE_END
 )
 PART_END = re.compile(rf"{LINE_END}--")
 

@@ -1,0 +1,49 @@
+"""The commands of `python -m dev`; each has a target of the same name in the Makefile."""
+
+import sys
+from pkgutil import resolve_name
+
+from dotenv import load_dotenv
+
+from dev import ROOT
+from src.config import ENCODING, check_env_file
+
+COMMANDS = {
+    "dev": "dev.service:run",
+    "test": "dev.checks:test",
+    "lint": "dev.checks:lint",
+    "format": "dev.checks:format_code",
+    "request": "dev.requests:send_good",
+    "bad-request": "dev.requests:send_bad",
+    # copier: if "postgres" in stores
+    "migrate": "dev.database:migrate",
+    "psql": "dev.psql:run",
+    # copier: endif
+    # copier: if "redis" in stores
+    "redis-cli": "dev.redis_cli:run",
+    # copier: endif
+    # copier: if example == "orders"
+    "worker": "dev.worker:run",
+    "replay": "dev.worker:replay",
+    # copier: endif
+    "run": "dev.programs:run_or_exit",
+    "audit": "dev.checks:audit",
+    "up": "dev.containers:up",
+    "down": "dev.containers:down",
+    # copier: if stores
+    "down-all": "dev.containers:down_all",
+    # copier: endif
+}
+
+
+def main(name: str = "", *arguments: str) -> None:
+    """Run a command by its name."""
+    if name not in COMMANDS:
+        sys.exit(f"usage: python -m dev {'|'.join(COMMANDS)}")
+    check_env_file()
+    load_dotenv(ROOT / ".env", encoding=ENCODING)
+    resolve_name(COMMANDS[name])(*arguments)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
