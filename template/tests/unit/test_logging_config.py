@@ -25,13 +25,16 @@ logger = logging.getLogger("tests")
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
     """Leave logging as it was."""
-    root, hooks = logging.root, (sys.excepthook,)
-    handlers, level = root.handlers[:], root.level
+    root = logging.root
+    hook = sys.excepthook
+    handlers = root.handlers[:]
+    level = root.level
     token = current_context.set(None)
     yield
     current_context.reset(token)
-    root.handlers, sys.excepthook = handlers, hooks[0]
+    root.handlers = handlers
     root.setLevel(level)
+    sys.excepthook = hook
     logging.captureWarnings(False)
 
 
@@ -128,7 +131,8 @@ def test_failure_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
     """An exception, its cause, and the exception that follows from it are one record."""
     quiet()
     current_context.set(RequestContext("abc"))
-    cause, error = KeyError("x"), UnavailableError("why")
+    cause = KeyError("x")
+    error = UnavailableError("why")
     error.__cause__ = cause
     logger.error("a library fails", exc_info=cause)
     report_exception(error)
