@@ -1,8 +1,10 @@
-"""The commands of a rendered service do what its README says, beside each other and wherever it lies."""
+"""The commands of a service, its hooks and its pipelines work where and as people use them."""
 
+import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,30 +13,77 @@ from pathlib import Path
 import copier
 import httpx2
 import pytest
+import yaml
 
-from tests.support.dev import Served, served
-from tests.support.services import ENVIRONMENT, make
-from tests.support.template import Render
+from tests.support.repositories import commit, git
+from tests.support.services import ENVIRONMENT, Served, make, served, uv_cache
+from tests.support.template import IGNORED, Render
+
+Done = subprocess.CompletedProcess[str]
+UNFORMATTED = "a=1\n"
+WRONG_TYPE = '"""A module."""\n\nnumber: int = "one"\n'
+HOUSE_RULES = re.compile(r"house rules: \d+ files follow them")
+# https://docs.gitlab.com/ci/jobs/#job-name-limitations
+RESERVED_IN_GITLAB = {
+    "after_script",
+    "before_script",
+    "cache",
+    "false",
+    "image",
+    "include",
+    "nil",
+    "services",
+    "stages",
+    "true",
+    "types",
+    "variables",
+}
+GLOBAL_IN_GITLAB = {"default", "workflow"}
+STREAM = '''
+
+@router.get("/endless")
+async def endless() -> StreamingResponse:
+    """Send something each second, for ever."""
+
+    async def events() -> AsyncIterator[str]:
+        while True:
+            yield "data: x\\n\\n"
+            await asyncio.sleep(1)
+
+    return StreamingResponse(events(), media_type="text/event-stream")
+'''
+STREAM_IMPORTS = """import asyncio
+from collections.abc import AsyncIterator
+
+from fastapi.responses import StreamingResponse
+"""
 
 
 @pytest.fixture(scope="module")
-def folder(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Render one service for all tests of this file."""
-    target = tmp_path_factory.mktemp("commands") / "service"
-    copier.run_copy(str(snapshot), target, defaults=True, quiet=True)
-    return target
+def environment_folder(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Render a service and install what it needs."""
+    folder = tmp_path_factory.mktemp("commands") / "service"
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PATH", os.devnull)
+        copier.run_copy(str(snapshot), folder, defaults=True, quiet=True)
+    run_command(folder, "run", "python", "--version")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setitem(ENVIRONMENT, "MYPY_CACHE_DIR", str(folder.with_name("mypy")))
+        yield folder
 
 
-@pytest.fixture(scope="module")
-def running(folder: Path) -> Iterator[Served]:
-    """Run `make dev` for tests that look at it from outside."""
-    with served(folder) as service:
-        make(folder, "request", PORT=str(service.port))
-        yield service
+@pytest.fixture
+def project(environment_folder: Path, tmp_path: Path) -> Path:
+    """A service of the test's own; its environment is installed."""
+    folder = tmp_path / "service"
+    shutil.copytree(environment_folder, folder, ignore=IGNORED)
+    shutil.copy(environment_folder / "uv.lock", folder)
+    (folder / ".venv").symlink_to(environment_folder / ".venv")
+    return folder
 
 
-def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of the service."""
+def run_command(folder: Path, *arguments: str, **environment: str) -> Done:
+    """Run `python -m dev` in a folder, and return its exit code and output."""
     return subprocess.run(
         [sys.executable, "-m", "dev", *arguments],
         cwd=folder,
@@ -46,105 +95,285 @@ def run(folder: Path, *arguments: str, **environment: str) -> subprocess.Complet
     )
 
 
-def copy_of(folder: Path, target: Path) -> Path:
-    """Return a copy of the service, without its environment and the data of its stores."""
-    ignored = shutil.ignore_patterns(".venv", ".dev")
-    return shutil.copytree(folder, target / "service", ignore=ignored)
+def append(file: Path, text: str) -> None:
+    """Add a text at the end of a file."""
+    with file.open("a", encoding="utf-8", newline="\n") as opened:
+        opened.write(text)
 
 
-def addresses(log: str) -> list[str]:
-    """Return the addresses of the stores that `make dev` has printed."""
-    return re.findall(r"(?m)^(?:PostgreSQL|Redis): +(\S+),", log)
+def bare_path(folder: Path, *programs: str) -> str:
+    """Return a PATH on which there are only these programs."""
+    folder.mkdir()
+    for program in programs:
+        found = shutil.which(program)
+        assert found
+        (folder / program).symlink_to(found)
+    return str(folder)
 
 
-@pytest.mark.usefixtures("running")
-def test_commands_use_the_stores_of_make_dev(folder: Path) -> None:
-    """Beside `make dev` its database is migrated, and prompts show what the service has stored."""
-    assert "could not" not in make(folder, "migrate")
-    count = make(folder, "psql", "args=-tAc 'SELECT count(*) FROM decisions'")
-    assert count.split() == ["1"]
-    if shutil.which("redis-cli"):
-        assert make(folder, "redis-cli", "args=DBSIZE").split() == ["1"]
+# Checks
 
 
-@pytest.mark.usefixtures("running")
-def test_password_is_no_argument_of_a_prompt(folder: Path) -> None:
-    """The list of processes, which shows arguments to everybody, has no password of a store."""
-    shown = make(folder, "psql", "args=-c '\\! ps -ww -o args -p $$PPID'")
-    assert "postgresql://app@" in shown
-
-
-def test_port_that_is_taken_is_one_line(folder: Path, running: Served) -> None:
-    """A second service on the same port ends with a line that names the setting."""
-    done = run(folder, "dev", PORT=str(running.port))
+def test_lint_runs_every_tool_and_fails_at_the_end(project: Path) -> None:
+    """What is wrong for the first tool does not hide what is wrong for the others."""
+    (project / "src/unformatted.py").write_text(UNFORMATTED, encoding="utf-8")
+    (project / "tests/wrong_type.py").write_text(WRONG_TYPE, encoding="utf-8")
+    done = run_command(project, "lint")
     assert done.returncode == 1
-    expected = f"port {running.port} is taken: stop what listens there, or set PORT to another"
-    assert expected in done.stdout.splitlines()
-    assert "Traceback" not in done.stdout
-
-
-def test_stores_stay_where_they_are(folder: Path) -> None:
-    """A start of `make dev` finds the stores on the ports of the last one; an open stream delays no end."""
-    found = []
-    for _ in range(2):
-        with served(folder) as service:
-            url = f"http://127.0.0.1:{service.port}/debug/errors/live"
-            with httpx2.stream("GET", url) as events:
-                assert next(events.iter_lines()) == "retry: 1000"
-                service.stop(signal.SIGINT)
-                service.process.wait(timeout=20)
-        found.append(addresses(service.read_log()))
-    assert len(found[0]) == 2
-    assert found[0] == found[1]
-
-
-def test_lint_runs_every_tool(folder: Path, tmp_path: Path) -> None:
-    """`make lint` goes on after a check that fails, and names all that have failed at the end."""
-    copy = copy_of(folder, tmp_path)
-    (copy / "src" / "wrong.py").write_text('"""Wrong."""\nx: int = "1" \n', encoding="utf-8")
-    done = run(copy, "lint")
-    assert done.returncode == 1
+    assert "unformatted: File would be reformatted" in done.stdout
+    assert "D100 Missing docstring in public module" in done.stdout
+    assert "tests/wrong_type.py:3: error: Incompatible types" in done.stdout
+    assert "Contracts: 2 kept, 1 broken." in done.stdout  # each module of src has a layer
+    assert HOUSE_RULES.search(done.stdout)
     failed = "failed: ruff format --check ., ruff check ., mypy, lint-imports"
     assert done.stdout.splitlines()[-1] == failed
-    assert "house rules" in done.stdout
 
 
-def test_tools_leave_what_is_not_the_projects(folder: Path) -> None:
-    """`make format` changes nothing in `.dev/`, also outside of git."""
-    file = folder / ".dev" / "others.py"
-    file.parent.mkdir(exist_ok=True)
-    file.write_text("import  os\n", encoding="utf-8")
-    assert run(folder, "format").returncode == 0
-    assert file.read_text(encoding="utf-8") == "import  os\n"
+def test_lint_runs_where_the_service_does_not_start(project: Path) -> None:
+    """A mistake that keeps the settings from being imported is found by the tools."""
+    append(project / "src/config.py", "def broken(:\n")
+    done = run_command(project, "lint")
+    assert "Traceback" not in done.stdout
+    assert "invalid-syntax" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("failed: ruff format --check ., ruff check .")
 
 
-def test_one_part_of_the_tests_runs(folder: Path) -> None:
-    """`make test args=...` runs what the arguments select."""
-    output = make(folder, "test", "args=tests/unit/test_house_rules.py --collect-only")
-    assert "test_house_rules.py" in output
-    assert "test_escapes.py" not in output
+def test_lint_lists_what_an_update_would_merge(project: Path) -> None:
+    """A changed file of the machine is listed, and is no failure; uv's own source is not looked at."""
+    hooks = project / "src/airtight/hooks.py"
+    hooks.write_text(f"# ours\n{hooks.read_text(encoding='utf-8')}", encoding="utf-8")
+    foreign = project / ".dev/uv/uv/_find_uv.py"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text(UNFORMATTED, encoding="utf-8")
+    done = run_command(project, "lint")
+    assert done.returncode == 0, done.stdout
+    differing = re.findall(r"(\S+) differs from what was rendered", done.stdout)
+    assert differing == ["src/airtight/hooks.py"]
+    assert ".dev" not in done.stdout
 
 
-@pytest.mark.parametrize("message", ["add quota", 'drop "old" names\\ids.'])
-def test_new_migration_is_lint_clean(folder: Path, tmp_path: Path, message: str) -> None:
-    """A migration that Alembic writes needs no editing to pass the checks."""
-    copy = copy_of(folder, tmp_path)
-    revision = run(copy, "run", "alembic", "revision", "-m", message)
-    assert revision.returncode == 0, revision.stdout
-    for check in (("format", "--check"), ("check",)):
-        done = run(copy, "run", "ruff", *check, "migrations")
-        assert done.returncode == 0, done.stdout
+def test_format_leaves_what_is_fetched_alone(project: Path) -> None:
+    """`make format` formats the service, and nothing in `.dev/`."""
+    own = project / "src/unformatted.py"
+    foreign = project / ".dev/uv/uv/_find_uv.py"
+    foreign.parent.mkdir(parents=True)
+    for file in (own, foreign):
+        file.write_text('"""A module."""\na=1\n', encoding="utf-8")
+    done = run_command(project, "format")
+    assert done.returncode == 0, done.stdout
+    assert own.read_text(encoding="utf-8") == '"""A module."""\n\na = 1\n'
+    assert foreign.read_text(encoding="utf-8") == '"""A module."""\na=1\n'
 
 
-def test_commands_work_in_a_workspace(render: Render, tmp_path: Path) -> None:
-    """In a workspace of uv, whose environment lies at its root, the commands use that environment."""
-    workspace = tmp_path / "workspace"
-    folder = render(workspace / "service", example="none", stores=[], observability=[])
-    (workspace / "pyproject.toml").write_text(
-        '[project]\nname = "all"\nversion = "1"\nrequires-python = ">=3.11"\n'
-        '[tool.uv.workspace]\nmembers = ["service"]\n',
-        encoding="utf-8",
+def test_hooks_need_no_uv_on_path(project: Path, tmp_path: Path) -> None:
+    """The hooks of pre-commit work with the uv that the commands have fetched."""
+    (project / ".dev/uv/bin").mkdir(parents=True)
+    (project / ".dev/uv/bin/uv").symlink_to(shutil.which("uv") or "uv")
+    unformatted = project / "src/api/unformatted.py"
+    unformatted.write_text('"""A module."""\na=1\n', encoding="utf-8")
+    commit(project, "Start")
+    path = bare_path(tmp_path / "bin", "git", "python3")
+    env = ENVIRONMENT | {"PATH": path, "PRE_COMMIT_HOME": str(tmp_path / "pre-commit")}
+    env["UV_CACHE_DIR"] = uv_cache()
+    command = [project / ".venv/bin/pre-commit", "run", "--all-files"]
+    first = subprocess.run(
+        command, cwd=project, env=env, capture_output=True, text=True, check=False
     )
-    done = run(folder, "run", "python", "-c", "import fastapi, sys; print(sys.prefix)")
-    assert done.stdout.splitlines()[-1] == str(workspace / ".venv")
+    assert first.returncode == 1, first.stdout
+    assert "1 file reformatted" in first.stdout
+    git(project, "add", "--all")
+    second = subprocess.run(
+        command, cwd=project, env=env, capture_output=True, text=True, check=False
+    )
+    assert second.returncode == 0, second.stdout
+    hooks = re.findall(r"(?m)^(.+?)\.{3,}Passed$", second.stdout)
+    assert hooks == ["format", "rules", "types", "import contracts", "house rules"]
+
+
+def test_one_path_is_tested(project: Path) -> None:
+    """Tests can be selected, with make and without, and need not cover everything then."""
+    test = project / "tests/unit/test_own.py"
+    test.write_text("def test_a() -> None: ...\ndef test_b() -> None: ...\n", encoding="utf-8")
+    assert " 2 passed" in make(project, "test", "args=tests/unit/test_own.py")
+    assert " 1 passed" in make(project, "test", 'args=tests/unit/test_own.py -k "test_a"')
+    done = run_command(project, "test", "tests/unit/test_own.py")
+    assert " 2 passed" in done.stdout
+    assert "coverage" not in done.stdout
+
+
+def test_new_migration_passes_the_checks(project: Path) -> None:
+    """What Alembic writes for a new version is as `make lint` wants it, whatever its message."""
+    messages = ["add customers", 'say "hello"', "C:\\temp is gone.", "Über", "a" * 200]
+    for number, message in enumerate(messages):
+        revision = ["alembic", "revision", f"--rev-id=100{number}", "-m", message]
+        done = run_command(project, "run", *revision)
+        assert done.returncode == 0, done.stdout
+    for tool in (["format", "--check"], ["check"]):
+        done = run_command(project, "run", "ruff", *tool, ".")
+        assert done.returncode == 0, done.stdout
+    done = run_command(project, "migrate")
+    assert done.returncode == 0, done.stdout
+    done = run_command(project, "psql", "-c", "SELECT version_num FROM alembic_version")
+    assert "1004" in done.stdout
+
+
+# Stores and the service
+
+
+def store_ports(service: Served) -> list[str]:
+    """Return where the stores listen, as `make dev` says."""
+    return re.findall(r"(?:PostgreSQL|Redis): +127\.0\.0\.1:(\d+)", service.read_log())
+
+
+def is_open(port: str) -> bool:
+    """Return whether somebody listens on a port of this machine."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", int(port))) == 0
+
+
+def stop(service: Served) -> None:
+    """Stop `make dev` as Ctrl-C does, and wait for its end."""
+    os.killpg(service.process.pid, signal.SIGINT)
+    service.process.wait(timeout=60)
+
+
+def test_commands_mean_the_stores_of_make_dev(project: Path) -> None:
+    """Migrations and prompts use the stores of the running service, whose ports stay the same."""
+    count = ["psql", "--tuples-only", "-c", "SELECT count(*) FROM decisions"]
+    with served(project) as service:
+        ports = store_ports(service)
+        assert len(ports) == 2
+        make(project, "request", PORT=str(service.port))
+        run_command(project, "run", "alembic", "revision", "--rev-id=2000", "-m", "more")
+        make(project, "migrate")
+        assert " 1\n" in run_command(project, *count).stdout
+        version = make(project, "psql", 'args=-c "SELECT version_num FROM alembic_version"')
+        assert "2000" in version
+        assert f"tcp_port:{ports[1]}" in make(project, "redis-cli", "args=INFO server")
+        stop(service)
+    assert " 1\n" in run_command(project, *count).stdout
+    with served(project) as service:
+        assert store_ports(service) == ports
+
+
+def test_store_runs_until_its_last_user_leaves(project: Path) -> None:
+    """A prompt that has started the stores does not stop them under the service that uses them."""
+    with prompt_on_redis(project) as prompt, served(project) as service:
+        prompt.communicate("PING\n", timeout=60)
+        assert prompt.returncode == 0
+        assert " 201 Created" in make(project, "request", PORT=str(service.port))
+        ports = store_ports(service)
+        stop(service)
+    assert not any(map(is_open, ports))
+
+
+def prompt_on_redis(project: Path) -> subprocess.Popen[str]:
+    """Start `make redis-cli`, and return it when it has the answer to a first command."""
+    prompt = subprocess.Popen(
+        [sys.executable, "-m", "dev", "redis-cli"],
+        cwd=project,
+        env=ENVIRONMENT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert prompt.stdin
+    assert prompt.stdout
+    prompt.stdin.write("PING\n")
+    prompt.stdin.flush()
+    assert prompt.stdout.readline() == "PONG\n"
+    return prompt
+
+
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "in-time"])
+def test_no_store_is_left(project: Path, killed: bool) -> None:
+    """Stores that a killed command has left behind are stopped by the next one."""
+    with served(project) as service:
+        ports = store_ports(service)
+        if killed:
+            os.killpg(service.process.pid, signal.SIGKILL)
+            service.process.wait()
+            assert "PONG" in make(project, "redis-cli", "args=PING")
+        else:
+            stop(service)
+    assert not any(map(is_open, ports))
+
+
+def test_missing_client_is_one_line(project: Path, tmp_path: Path) -> None:
+    """Where there is no redis-cli, one line says what to install."""
+    path = bare_path(tmp_path / "bin", "uv", "redis-server")
+    done = run_command(project, "redis-cli", PATH=path, UV_CACHE_DIR=uv_cache())
+    assert done.returncode == 1
+    (line,) = done.stdout.splitlines()
+    assert "redis-tools" in line
+
+
+def test_taken_port_is_one_line(project: Path) -> None:
+    """`make dev` on a port on which somebody listens names the setting."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        done = run_command(project, "dev", PORT=str(port))
+    assert done.returncode == 1
+    line = f"port {port} is taken: stop what listens there, or set PORT to another\n"
+    assert done.stdout == line
+
+
+@pytest.fixture
+def streaming(project: Path) -> Iterator[Served]:
+    """`make dev` with a client that reads from a stream without an end."""
+    health = project / "src/api/health.py"
+    text = health.read_text(encoding="utf-8")
+    first = text.index("\nfrom ")
+    text = f"{text[:first]}\n{STREAM_IMPORTS}{text[first:]}{STREAM}"
+    health.write_text(text, encoding="utf-8")
+    with served(project) as service:
+        url = f"http://127.0.0.1:{service.port}/health/endless"
+        with httpx2.stream("GET", url, timeout=None) as response:
+            assert response.status_code == 200, service.read_log()
+            yield service
+
+
+def test_open_stream_does_not_delay_a_reload(project: Path, streaming: Served) -> None:
+    """After a change the service starts again, although somebody still reads a stream."""
+    append(project / "src/api/health.py", "\n")
+    streaming.wait_for("Application startup complete", count=2)
+
+
+def test_open_stream_does_not_delay_ctrl_c(streaming: Served) -> None:
+    """Ctrl-C ends the service, although somebody still reads a stream."""
+    stop(streaming)
+    assert "\nstopped\n" in streaming.read_log()
+
+
+# Elsewhere
+
+
+def test_workspace_of_uv(render: Render, tmp_path: Path) -> None:
+    """Within a workspace, the commands use its environment, and leave what others have installed."""
+    folder = render(tmp_path / "services/decisions", example="none", stores=[], observability=[])
+    other = tmp_path / "services/other"
+    other.mkdir()
+    project = '[project]\nname = "other"\nversion = "0"\nrequires-python = ">=3.11"\n'
+    dependency = f'{project}dependencies = ["humanize>=4.9"]\n'
+    (other / "pyproject.toml").write_text(dependency, encoding="utf-8")
+    workspace = '[tool.uv.workspace]\nmembers = ["services/*"]\n'
+    (tmp_path / "pyproject.toml").write_text(workspace, encoding="utf-8")
+    sync = [sys.executable, "-m", "uv", "sync", "--all-packages", "--quiet"]
+    subprocess.run(sync, cwd=tmp_path, env=ENVIRONMENT, check=True)
+    code = "import humanize, sys; print(sys.prefix)"
+    done = run_command(folder, "run", "python", "-c", code)
+    assert done.stdout == f"{tmp_path / '.venv'}\n"
     assert not (folder / ".venv").exists()
+    done = run_command(folder, "run", "lint-imports")
+    assert done.returncode == 0, done.stdout
+
+
+def test_jobs_of_gitlab_have_names_of_their_own(render: Render) -> None:
+    """No job has the name of a keyword, which GitLab refuses."""
+    folder = render(ci="gitlab")
+    text = (folder / ".gitlab-ci.yml").read_text(encoding="utf-8")
+    jobs = {name: job for name, job in yaml.safe_load(text).items() if name not in GLOBAL_IN_GITLAB}
+    assert set(jobs) == {"lint", "test", "dependencies", "containers"}
+    assert not RESERVED_IN_GITLAB & set(jobs)
+    for job in jobs.values():
+        assert job["script"]

@@ -13,8 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.dev import served
-from tests.support.services import make
+from tests.support.services import make, served, uv_cache
 from tests.support.template import ANCHORS, Answers, Render
 
 
@@ -50,9 +49,9 @@ def test_first_turn(
         assert " 422 " in bad
         if example == "orders":
             service.wait_for("outcome=emitted")  # by the worker
-        service.stop(stop)
+        os.killpg(service.process.pid, stop)
         service.process.wait()
-    log = service.read_log()
+    log = service.log.read_text(encoding="utf-8")
     assert len(re.findall(r"WARNING +errors: request is not valid", log)) == 1
     deadline = time.monotonic() + 10
     while left := [
@@ -80,7 +79,7 @@ def test_answers_are_as_documented_whatever_is_sent(render: Render) -> None:
         done = subprocess.run(fuzzer, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr
     assert int(re.findall(r"(\d+) generated, \1 passed", done.stdout)[0]) > 150
-    log = service.read_log()
+    log = service.log.read_text(encoding="utf-8")
     assert re.findall(r"(?m)^\S+ (?:ERROR|CRITICAL) .*", log) == []
     assert "status=422" in log
 
@@ -105,10 +104,3 @@ def test_tests_pass_on_a_bare_machine(render: Render, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert (folder / ".dev" / "uv").exists()
     assert (folder / ".dev" / "redis-server").exists()
-
-
-def uv_cache() -> str:
-    """Return where uv keeps what it has fetched, so that tests fetch nothing twice."""
-    return subprocess.run(
-        [sys.executable, "-m", "uv", "cache", "dir"], capture_output=True, text=True, check=True
-    ).stdout.strip()

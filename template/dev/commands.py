@@ -6,7 +6,6 @@ from pkgutil import resolve_name
 from dotenv import load_dotenv
 
 from dev import ROOT
-from src.config import ENCODING, check_env_file
 
 COMMANDS = {
     "dev": "dev.service:run",
@@ -36,12 +35,21 @@ COMMANDS = {
 }
 
 
+def load_env_file() -> None:
+    """Add what `.env` says to the environment."""
+    try:
+        load_dotenv(ROOT / ".env", encoding="utf-8-sig")
+    except ValueError:
+        sys.exit(".env is not UTF-8 text: save it as UTF-8")
+    except OSError as exc:
+        sys.exit(f".env cannot be read: {exc.strerror}")
+
+
 def main(name: str = "", *arguments: str) -> None:
     """Run a command by its name."""
     if name not in COMMANDS:
         sys.exit(f"usage: python -m dev {'|'.join(COMMANDS)}")
-    check_env_file()
-    load_dotenv(ROOT / ".env", encoding=ENCODING)
+    load_env_file()
     resolve_name(COMMANDS[name])(*arguments)
 
 

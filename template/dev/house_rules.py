@@ -34,7 +34,10 @@ def check(source: str, path: str = "<text>") -> list[str]:
         source: the text of the file.
         path: of the file.
     """
-    tree = ast.parse(source, path)
+    try:
+        tree = ast.parse(source, path)
+    except SyntaxError as exc:
+        return [f"{path}:{exc.lineno}: {exc.msg}"]
     problems = [*_foreign_raises(tree), *_logged_raises(tree)]
     return [f"{path}:{problem.line}: {problem.text}" for problem in sorted(problems)]
 

