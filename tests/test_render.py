@@ -17,6 +17,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.files import empty_folders, read
 from tests.support.template import (
     OBSERVERS,
     ROOT,
@@ -59,11 +60,6 @@ MAY_SPEAK_OF_TEMPLATE = (".copier-answers.yml", "README.md")
 # Rows of the table of errors that are about no class of the service.
 FOREIGN = ("`RequestValidationError`", "`HTTPException`", "anything else")
 FORMATTED = r"\d+ files already formatted\n"
-
-
-def read(path: Path) -> str:
-    """Return the text of a file."""
-    return path.read_text(encoding="utf-8")
 
 
 def texts(folder: Path) -> dict[str, str]:
@@ -118,7 +114,7 @@ def test_render_is_complete_and_clean(render: Render, answers: Answers) -> None:
     check_words(files, answers)
     assert (".github/workflows/ci.yml" in files) is (answers["ci"] == "github")
     assert (".gitlab-ci.yml" in files) is (answers["ci"] == "gitlab")
-    assert not [path for path in folder.rglob("*") if path.is_dir() and not any(path.iterdir())]
+    assert empty_folders(folder) == []
 
 
 def check_words(files: dict[str, str], answers: Answers) -> None:

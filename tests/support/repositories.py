@@ -94,7 +94,7 @@ CHANGES = (
     Change("CHANGELOG.md", "- The service begins.", "- The service is new."),
     Change(
         "Makefile",
-        "format: ## Format, and mend what can be mended\n\t@$(PYTHON) -m dev format\n",
+        "format: ## Format, and fix what can be fixed\n\t@$(PYTHON) -m dev format\n",
         "",
     ),
     Change(
