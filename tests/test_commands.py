@@ -175,7 +175,7 @@ def test_hooks_need_no_uv_on_path(project: Path, tmp_path: Path) -> None:
     path = bare_path(tmp_path / "bin", "git", "python3")
     env = ENVIRONMENT | {"PATH": path, "PRE_COMMIT_HOME": str(tmp_path / "pre-commit")}
     env["UV_CACHE_DIR"] = uv_cache()
-    command = [project / ".venv/bin/pre-commit", "run", "--all-files"]
+    command = [str(project / ".venv/bin/pre-commit"), "run", "--all-files"]
     first = subprocess.run(
         command, cwd=project, env=env, capture_output=True, text=True, check=False
     )
