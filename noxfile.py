@@ -18,6 +18,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["lint", "tests", "updates", "rendered", "observability", "containers"]
 SLOW = [
+    "test_commands",
     "test_rendered_service",
     "test_observability",
     "test_update",
@@ -134,6 +135,7 @@ def rendered(session: Session) -> None:
         "--numprocesses=4",
         "--dist=worksteal",
         "tests/test_rendered_service.py",
+        "tests/test_commands.py",
     )
 
 

@@ -1,4 +1,4 @@
-"""`cookiecutter` renders what `copier copy` renders, byte for byte, so that `copier update` works afterwards."""
+"""`cookiecutter` renders what `copier copy` renders, so that `copier update` works afterwards."""
 
 import ast
 import json
@@ -13,7 +13,9 @@ import pytest
 
 from hooks import post_gen_project as hook
 from scripts.cookiecutter_json import cookiecutter_json
-from tests.support.repositories import Done, commit, copier, git, run, take_template, tree
+from tests.support.files import read, tree, write
+from tests.support.projects import as_data
+from tests.support.repositories import Done, commit, copier, git, run, take_template
 from tests.support.template import ROOT, Answers
 
 HOOK = ROOT / "hooks" / "post_gen_project.py"
@@ -30,43 +32,49 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Path:
     take_template(template)
     commit(template, "One", "v1.0.0")
     readme = template / "template" / "README.md"
-    readme.write_text(readme.read_text(encoding="utf-8") + "\nMore of it.\n", encoding="utf-8")
+    write(readme, f"{read(readme)}\nMore of it.\n")
     commit(template, "Two")
     git(template, "branch", "next")
     return folder
 
 
+def home_in(folder: Path) -> dict[str, str]:
+    """Return an environment with a home of its own."""
+    home = str(folder / "home")
+    return {"HOME": home, "USERPROFILE": home}
+
+
 def cookiecutter(folder: Path, *arguments: str, **environment: str) -> Done:
     """Run the command that users type, with a home of its own."""
-    homes = {name: str(folder / "home") for name in ("HOME", "USERPROFILE")}
-    return run(folder, sys.executable, "-m", "cookiecutter", *arguments, **homes, **environment)
+    command = (sys.executable, "-m", "cookiecutter", *arguments)
+    return run(folder, *command, **home_in(folder), **environment)
 
 
-def words(answers: Answers) -> list[str]:
-    """Return answers as one gives them to Cookiecutter."""
-    return [
-        f"{k}={','.join(v) or 'none' if isinstance(v, list) else v}" for k, v in answers.items()
-    ]
+def as_context(answers: Answers) -> dict[str, str]:
+    """Return answers as texts, which is all that Cookiecutter takes."""
+    texts = {}
+    for name, answer in answers.items():
+        several = isinstance(answer, list)
+        texts[name] = ",".join(answer) or "none" if several else answer
+    return texts
 
 
-def data(answers: Answers) -> list[str]:
-    """Return answers as one gives them to Copier."""
-    return [f"--data={k}={json.dumps(v) if isinstance(v, list) else v}" for k, v in answers.items()]
+def as_words(answers: Answers) -> list[str]:
+    """Return answers as arguments for Cookiecutter."""
+    return [f"{name}={text}" for name, text in as_context(answers).items()]
 
 
 def copied(folder: Path, template: str, answers: Answers, *options: str) -> Path:
     """Return what Copier renders."""
-    done = copier(
-        folder, "copy", "--defaults", "--quiet", *data(answers), *options, template, "copied"
-    )
+    copy = ("copy", "--defaults", "--quiet", *as_data(answers))
+    done = copier(folder, *copy, *options, template, "copied")
     assert done.returncode == 0, done.stderr
     return folder / "copied"
 
 
 def test_cookiecutter_json_is_generated() -> None:
     """`cookiecutter.json` asks what `copier.yml` asks; `nox -s cookiecutter_json` writes it."""
-    generated = cookiecutter_json((ROOT / "copier.yml").read_text(encoding="utf-8"))
-    assert generated == (ROOT / "cookiecutter.json").read_text(encoding="utf-8")
+    assert cookiecutter_json(read(ROOT / "copier.yml")) == read(ROOT / "cookiecutter.json")
 
 
 @pytest.mark.parametrize(
@@ -95,20 +103,22 @@ def test_cookiecutter_json_is_generated() -> None:
     ids=["defaults", "umlaut", "quotes", "signs", "no-letter"],
 )
 def test_tree_is_the_same_byte_for_byte(door: Path, tmp_path: Path, answers: Answers) -> None:
-    """Both commands render the newest release with the same answers alike, the answers file included."""
+    """Both commands render the newest release alike, the file of answers included."""
     template = os.path.relpath(door / "airtight", tmp_path)
-    done = cookiecutter(tmp_path, "--no-input", template, *words(answers))
+    done = cookiecutter(tmp_path, "--no-input", template, *as_words(answers))
     assert done.returncode == 0, done.stderr
     [folder] = set(tmp_path.iterdir()) - {tmp_path / "home"}
     assert f"{folder} is ready" in done.stdout
     assert tree(folder) == tree(copied(tmp_path, template, answers))
-    saved = (folder / ".copier-answers.yml").read_text(encoding="utf-8")
+    saved = read(folder / ".copier-answers.yml")
     path = (door / "airtight").resolve()
-    assert (f"_src_path: {path}\n" in saved, "_commit: v1.0.0\n" in saved) == (True, True)
+    assert f"_src_path: {path}\n" in saved
+    assert "_commit: v1.0.0\n" in saved
     assert f"project_slug: {folder.name}\n" in saved
 
 
-ADDRESSES = {  # what one gives to Cookiecutter, what is the same to Copier, options of both
+# By its kind: an address for Cookiecutter, the same for Copier, and a version.
+ADDRESSES: dict[str, tuple[str, str, list[str]]] = {
     "relative": ("airtight", "airtight", []),
     "url": ("file://{door}/bare.git", "file://{door}/bare.git", []),
     "url-without-git": ("file://{door}/gitea/airtight", "git+file://{door}/gitea/airtight", []),
@@ -122,21 +132,16 @@ ADDRESSES = {  # what one gives to Cookiecutter, what is the same to Copier, opt
 def test_template_may_be_a_path_or_a_url(
     door: Path, tmp_path: Path, template: str, same: str, checkout: list[str]
 ) -> None:
-    """Whatever Cookiecutter takes for the template goes into the answers file in Copier's words, not as its clone."""
+    """The file of answers has what Cookiecutter was given, in Copier's form, and not its clone."""
     shutil.copytree(door / "airtight", tmp_path / "airtight")
     git(tmp_path, "clone", "--quiet", "--bare", str(door / "airtight"), "bare.git")
     git(tmp_path, "clone", "--quiet", str(door / "airtight"), "gitea/airtight")
     rc = f"abbreviations:\n  mine: git+file://{tmp_path}/gitea/{{0}}\n"
-    (tmp_path / "rc").write_text(rc, encoding="utf-8")
-    options = [f"--checkout={reference}" for reference in checkout]
-    command = [
-        "--no-input",
-        "--config-file=rc",
-        *options,
-        "--output-dir=out",
-        template.format(door=tmp_path),
-    ]
-    done = cookiecutter(tmp_path, *command, *words(SKELETON))
+    write(tmp_path / "rc", rc)
+    options = ["--no-input", "--config-file=rc", "--output-dir=out"]
+    options += [f"--checkout={reference}" for reference in checkout]
+    address = template.format(door=tmp_path)
+    done = cookiecutter(tmp_path, *options, address, *as_words(SKELETON))
     assert done.returncode == 0, done.stderr
     references = [f"--vcs-ref={reference}" for reference in checkout]
     expected = copied(tmp_path, same.format(door=tmp_path), SKELETON, *references)
@@ -144,12 +149,11 @@ def test_template_may_be_a_path_or_a_url(
 
 
 def test_update_works_afterwards(door: Path, tmp_path: Path) -> None:
-    """What Cookiecutter began, `copier update` goes on with."""
+    """What Cookiecutter has rendered, `copier update` updates."""
     shutil.copytree(door / "airtight", tmp_path / "airtight")
-    # A shell that does not tell where it is: the template is beside the new project.
-    done = cookiecutter(
-        tmp_path, "--no-input", "./airtight", *words(SKELETON), PWD=str(tmp_path / "nowhere")
-    )
+    # With a wrong folder in PWD the template is found beside the new project.
+    nowhere = str(tmp_path / "nowhere")
+    done = cookiecutter(tmp_path, "--no-input", "./airtight", *as_words(SKELETON), PWD=nowhere)
     assert done.returncode == 0, done.stderr
     project = tmp_path / "my-service"
     commit(project, "Start")
@@ -158,7 +162,7 @@ def test_update_works_afterwards(door: Path, tmp_path: Path) -> None:
     done = copier(project, "update", "--defaults")
     assert done.returncode == 0, done.stderr
     source = (tmp_path / "airtight").resolve()
-    assert f"_commit: v1.1.0\n_src_path: {source}\n" in answers.read_text(encoding="utf-8")
+    assert f"_commit: v1.1.0\n_src_path: {source}\n" in read(answers)
     assert tree(project) == tree(copied(tmp_path, "./airtight", SKELETON))
 
 
@@ -166,7 +170,7 @@ def test_replay_renders_the_same_again(door: Path, tmp_path: Path) -> None:
     """`--replay` takes the answers of the last time."""
     answers: Answers = {"project_name": "🚀 'Twice'", "example": "none", "stores": ["redis"]}
     template = str(door / "airtight")
-    assert cookiecutter(tmp_path, "--no-input", template, *words(answers)).returncode == 0
+    assert cookiecutter(tmp_path, "--no-input", template, *as_words(answers)).returncode == 0
     assert cookiecutter(tmp_path, "--replay", "--output-dir=again", template).returncode == 0
     assert tree(tmp_path / "twice") == tree(tmp_path / "again" / "twice")
 
@@ -191,19 +195,18 @@ def test_wrong_answer_is_refused_with_a_line_that_helps(
     """What Copier's validators refuse ends with their line, and leaves no folder behind."""
     done = cookiecutter(tmp_path, "--no-input", str(door / "airtight"), answer)
     assert done.returncode != 0
-    said = done.stderr.splitlines()
-    assert [text for text in said if line in text] == said[:1]  # the rest is Cookiecutter's own
+    lines = done.stderr.splitlines()
+    assert [text for text in lines if line in text] == lines[:1]  # the rest is Cookiecutter's own
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 
 def test_folder_that_is_not_empty_stays_as_it_is(door: Path, tmp_path: Path) -> None:
-    """`--overwrite-if-exists` overwrites nothing of a project; a repository without files is filled."""
+    """`--overwrite-if-exists` fills a repository without files, and overwrites no project."""
     project = tmp_path / "my-service"
-    commit_empty = ("init", "--quiet", "my-service")
-    git(tmp_path, *commit_empty)
-    command = ["--no-input", "--overwrite-if-exists", str(door / "airtight"), *words(SKELETON)]
+    git(tmp_path, "init", "--quiet", "my-service")
+    command = ["--no-input", "--overwrite-if-exists", str(door / "airtight"), *as_words(SKELETON)]
     assert cookiecutter(tmp_path, *command).returncode == 0
-    (project / "README.md").write_text("mine", encoding="utf-8")
+    write(project / "README.md", "mine")
     before = tree(project)
     done = cookiecutter(tmp_path, *command)
     assert done.returncode != 0
@@ -212,12 +215,12 @@ def test_folder_that_is_not_empty_stays_as_it_is(door: Path, tmp_path: Path) -> 
 
 
 def test_without_hooks_the_folder_says_what_to_do(door: Path, tmp_path: Path) -> None:
-    """Who does not trust hooks is told how to render."""
+    """Without the hook, a file says how to render."""
     template = str(door / "airtight")
     assert cookiecutter(tmp_path, "--no-input", "--accept-hooks=no", template).returncode == 0
     assert [path.name for path in (tmp_path / "my-service").iterdir()] == [hook.STUB]
-    said = (tmp_path / "my-service" / hook.STUB).read_text(encoding="utf-8")
-    assert f"copier copy {template} my-service" in said
+    text = read(tmp_path / "my-service" / hook.STUB)
+    assert f"copier copy {template} my-service" in text
 
 
 def test_cruft_works(door: Path, tmp_path: Path) -> None:
@@ -225,37 +228,36 @@ def test_cruft_works(door: Path, tmp_path: Path) -> None:
     shutil.copytree(door / "airtight", tmp_path / "airtight")
     git(tmp_path / "airtight", "switch", "--quiet", "--detach", "v1.0.0")
     cruft = (sys.executable, "-m", "cruft")
-    homes = {name: str(tmp_path / "home") for name in ("HOME", "USERPROFILE")}
-    extra = json.dumps({k: v if isinstance(v, str) else "none" for k, v in SKELETON.items()})
-    create = run(
-        tmp_path, *cruft, "create", "airtight", "--no-input", "--extra-context", extra, **homes
-    )
+    home = home_in(tmp_path)
+    context = ("--no-input", "--extra-context", json.dumps(as_context(SKELETON)))
+    create = run(tmp_path, *cruft, "create", "airtight", *context, **home)
     assert create.returncode == 0, create.stderr
     project = tmp_path / "my-service"
     answers = project / ".copier-answers.yml"
-    assert "_commit: v1.0.0\n" in answers.read_text(encoding="utf-8")
+    assert "_commit: v1.0.0\n" in read(answers)
     commit(project, "Start")
     git(tmp_path / "airtight", "switch", "--quiet", "main")
-    update = run(project, *cruft, "update", "--skip-apply-ask", **homes)
+    update = run(project, *cruft, "update", "--skip-apply-ask", **home)
     assert update.returncode == 0, update.stderr
-    assert (project / "README.md").read_text(encoding="utf-8").endswith("\nMore of it.\n")
-    assert "_commit: v1.0.0-1-g" in answers.read_text(encoding="utf-8")
+    assert read(project / "README.md").endswith("\nMore of it.\n")
+    assert "_commit: v1.0.0-1-g" in read(answers)
 
 
 # The hook by itself
 
 
 def test_hook_needs_nothing_but_python() -> None:
-    """It imports the standard library only, and Cookiecutter fills in one place of it, by its rules for text."""
-    text = HOOK.read_text(encoding="utf-8")
-    modules = [
-        node.names[0].name for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import)
-    ]
-    modules += [
-        str(node.module) for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)
-    ]
+    """It imports the standard library only, and Cookiecutter fills in one place of it."""
+    text = read(HOOK)
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            modules.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            modules.add(str(node.module))
     assert {module.split(".")[0] for module in modules} <= sys.stdlib_module_names
-    assert re.findall(r"\{\{.*|\{%.*|\{#.*", text) == [text[text.index("{{") :].splitlines()[0]]
+    [line] = [line for line in text.splitlines() if re.search(r"\{\{|\{%|\{#", line)]
+    assert len(re.findall(r"\{\{|\{%|\{#", line)) == 1
     assert text.count(CONTEXT) == 1
 
 
@@ -264,16 +266,28 @@ def bare_python(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A Python that has nothing installed."""
     folder = tmp_path_factory.mktemp("bare") / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-    return str(folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python"))
+    if sys.platform == "win32":
+        return str(folder / "Scripts" / "python.exe")
+    return str(folder / "bin" / "python")
 
 
 def tools(folder: Path, *names: str) -> str:
     """Return a PATH that holds git and programs of these names."""
-    (folder / "bin").mkdir()
-    own = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    programs = folder / "bin"
+    programs.mkdir()
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     for name in ("git", *names):
-        (folder / "bin" / name).symlink_to(shutil.which(name, path=own) or sys.executable)
-    return str(folder / "bin")
+        program = shutil.which(name, path=path) or sys.executable
+        (programs / name).symlink_to(program)
+    return str(programs)
+
+
+PRINT_COMMAND = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from hooks.post_gen_project import copier
+print(copier())
+"""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="makes programs by symbolic links")
@@ -288,11 +302,14 @@ def tools(folder: Path, *names: str) -> str:
 def test_copier_is_found(
     bare_python: str, tmp_path: Path, installed: list[str], command: list[str]
 ) -> None:
-    """Copier is taken from PATH, else from uvx, else from pipx; where this Python has it, from there."""
+    """Copier is this Python's; where it has none, that on PATH, else that of uvx, else of pipx."""
     path = tools(tmp_path, *installed)
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from hooks.post_gen_project import copier; print(copier())"
     found = subprocess.run(
-        [bare_python, "-c", code], env={"PATH": path}, capture_output=True, text=True, check=True
+        [bare_python, "-c", PRINT_COMMAND],
+        env={"PATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert ast.literal_eval(found.stdout) == [part.format(bin=path) for part in command]
     assert hook.copier() == [sys.executable, "-m", "copier"]
@@ -307,28 +324,40 @@ def run_hook(python: str, folder: Path, template: Path, **environment: str) -> D
         "_several": {"stores": ["postgres", "redis"]},
         "_template": str(template),
         "_output_dir": str(folder),
+        **as_context(SKELETON),
     }
-    context |= {"example": "none", "stores": "none", "ci": "none"}
-    text = HOOK.read_text(encoding="utf-8").replace(CONTEXT, json.dumps(json.dumps(context)))
-    (folder / "hook.py").write_text(text, encoding="utf-8")
-    command = [python, str(folder / "hook.py")]
+    literal = json.dumps(json.dumps(context))
+    write(folder / "hook.py", read(HOOK).replace(CONTEXT, literal))
     return subprocess.run(
-        command, cwd=project, env=environment, capture_output=True, text=True, check=False
+        [python, str(folder / "hook.py")],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="makes programs by symbolic links")
 def test_uvx_fetches_copier(bare_python: str, door: Path, tmp_path: Path) -> None:
     """Where only uv is installed, the render is the same."""
-    uv = [sys.executable, "-m", "uv", "cache", "dir"]
-    cache = subprocess.run(uv, capture_output=True, text=True, check=True).stdout.strip()
-    own = {k: v for k, v in os.environ.items() if k.startswith(("UV_", "PIP_", "SSL_"))}
     path = f"{tools(tmp_path, 'uv', 'uvx')}:/usr/bin:/bin"  # git is partly a shell script
     assert shutil.which("copier", path=path) is None
-    own |= {"PATH": path, "HOME": str(tmp_path), "UV_CACHE_DIR": cache, "UV_PYTHON": bare_python}
-    done = run_hook(bare_python, tmp_path, door / "airtight", **own)
+    cache = run(tmp_path, sys.executable, "-m", "uv", "cache", "dir")
+    assert cache.returncode == 0, cache.stderr
+    environment = {
+        "PATH": path,
+        "HOME": str(tmp_path),
+        "UV_CACHE_DIR": cache.stdout.strip(),
+        "UV_PYTHON": bare_python,
+    }
+    for name, value in os.environ.items():
+        if name.startswith(("UV_", "PIP_", "SSL_")):
+            environment.setdefault(name, value)
+    done = run_hook(bare_python, tmp_path, door / "airtight", **environment)
     assert done.returncode == 0, done.stderr
-    assert tree(tmp_path / "my-service") == tree(copied(tmp_path, str(door / "airtight"), SKELETON))
+    expected = copied(tmp_path, str(door / "airtight"), SKELETON)
+    assert tree(tmp_path / "my-service") == tree(expected)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="makes programs by symbolic links")
@@ -337,7 +366,8 @@ def test_without_copier_one_line_says_what_to_install(
 ) -> None:
     """Where nothing can run Copier, nothing is rendered."""
     done = run_hook(bare_python, tmp_path, door / "airtight", PATH=tools(tmp_path))
-    assert (done.returncode, done.stderr.splitlines()) == (1, [hook.MISSING])
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [hook.MISSING]
     assert list((tmp_path / "my-service").iterdir()) == []
 
 
@@ -359,7 +389,7 @@ def test_without_copier_one_line_says_what_to_install(
 def test_url_is_said_in_words_that_copier_understands(
     tmp_path: Path, template: str, understood: str
 ) -> None:
-    """Copier takes an address for a repository only where it looks like one; `git+` tells it."""
+    """Copier recognises some addresses of repositories by themselves, and the others by `git+`."""
     assert hook.source({"_template": template}, [tmp_path]) == (understood, tmp_path)
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import copier
 import pytest
 
-from tests.support.repositories import commit, git, take_template, tree
+from tests.support.files import tree
+from tests.support.repositories import commit, git, take_template
 from tests.support.template import ROOT, Render
 
 RESERVED = {

@@ -73,7 +73,7 @@ def test_large_function_is_found(tmp_path: Path, text: str, message: str) -> Non
         ("a, b = c\n", []),
         ("a = b if c else d\n", ["1000.0 conditional expressions per 1,000 lines, more than 15"]),
         ("print(a := 1)\n", ["1000.0 assignment expressions per 1,000 lines, more than 4"]),
-        (f"{'a' * 39}\n", ["39.0 characters a line, more than 38"]),
+        (f"{'a' * 40}\n", ["40.0 characters a line, more than 39"]),
         (f'"""{"x" * 90}"""\n\na = 1  # {"x" * 80}\n    # {"x" * 90}\n', []),
         (
             f"a = 1\n# {'x' * 99}\n",

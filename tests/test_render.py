@@ -17,8 +17,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.files import empty_folders, read
 from tests.support.template import (
     OBSERVERS,
+    ROOT,
     Answers,
     Render,
     all_answers,
@@ -58,11 +60,6 @@ MAY_SPEAK_OF_TEMPLATE = (".copier-answers.yml", "README.md")
 # Rows of the table of errors that are about no class of the service.
 FOREIGN = ("`RequestValidationError`", "`HTTPException`", "anything else")
 FORMATTED = r"\d+ files already formatted\n"
-
-
-def read(path: Path) -> str:
-    """Return the text of a file."""
-    return path.read_text(encoding="utf-8")
 
 
 def texts(folder: Path) -> dict[str, str]:
@@ -117,7 +114,7 @@ def test_render_is_complete_and_clean(render: Render, answers: Answers) -> None:
     check_words(files, answers)
     assert (".github/workflows/ci.yml" in files) is (answers["ci"] == "github")
     assert (".gitlab-ci.yml" in files) is (answers["ci"] == "gitlab")
-    assert not [path for path in folder.rglob("*") if path.is_dir() and not any(path.iterdir())]
+    assert empty_folders(folder) == []
 
 
 def check_words(files: dict[str, str], answers: Answers) -> None:
@@ -132,6 +129,15 @@ def check_words(files: dict[str, str], answers: Answers) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_rendering_changes_no_python_code(render: Render) -> None:
+    """Code has conditions in comments alone: two braces of an f-string would be an expression."""
+    rendered = render(example="decisions", observability=OBSERVERS)
+    template = ROOT / "template"
+    for file in sorted(rendered.rglob("*.py")):
+        lines = read(template / file.relative_to(rendered)).splitlines()
+        assert [line for line in read(file).splitlines() if line not in lines] == []
+
+
 @pytest.mark.parametrize(
     "answers",
     [{}, {"example": "orders"}, {"example": "none", "stores": []}],

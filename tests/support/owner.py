@@ -1,8 +1,8 @@
-"""What the owner of a rendered project does in a week: new files, and lines in those that came with it."""
+"""What the owner of a rendered project does in a week: new files, and lines in rendered ones."""
 
 from pathlib import Path
 
-from tests.support.repositories import change
+from tests.support.files import change, read, write
 
 ROUTER = '''"""What customers may still use."""
 
@@ -75,14 +75,8 @@ def work_for_a_week(project: Path) -> None:
     edit_settings(project)
     add_dependency(project)
     edit_readme(project)
-    with (project / "Makefile").open("a", encoding="utf-8") as makefile:
-        makefile.write(TARGET)
+    write(project / "Makefile", read(project / "Makefile") + TARGET)
     (project / ".pre-commit-config.yaml").unlink()
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file with the line ends of git."""
-    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def insert(project: Path, path: str, text: str, before: str) -> None:
@@ -114,7 +108,7 @@ def edit_main(project: Path) -> None:
 
 def edit_settings(project: Path) -> None:
     """Add a setting, show it in the example of settings, and let it into the containers."""
-    insert(project, "src/config.py", '    region: str = "eu"\n', before="    cors_origins: Origins")
+    insert(project, "src/config.py", '    region: str = "eu"\n', before="    cors_origins:")
     region = "LOG_LEVEL=debug\n# where customers are\nREGION=eu\n"
     change(project, ".env.example", "LOG_LEVEL=info\n", region)
     insert(project, "compose.yaml", "  REGION:\n", before="  LOG_LEVEL:\n")
@@ -122,7 +116,7 @@ def edit_settings(project: Path) -> None:
 
 def add_dependency(project: Path) -> None:
     """Add a dependency after FastAPI."""
-    lines = (project / "pyproject.toml").read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = read(project / "pyproject.toml").splitlines(keepends=True)
     [fastapi] = [line for line in lines if line.startswith('    "fastapi')]
     change(project, "pyproject.toml", fastapi, f'{fastapi}    "humanize>=4.9",\n')
 

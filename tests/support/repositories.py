@@ -1,4 +1,4 @@
-"""Git repositories in temporary folders: of the template, and of projects that were rendered from it."""
+"""Git repositories in temporary folders: of the template, and of projects rendered from it."""
 
 import os
 import re
@@ -6,16 +6,19 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.files import change, read, write
 from tests.support.template import IGNORED, ROOT
 
 PARTS = ("copier.yml", "cookiecutter.json", "hooks", "template", "{{ cookiecutter.__folder }}")
 SOMEBODY = {
-    f"GIT_{who}_{what}": "a@b.example"
-    for who in ("AUTHOR", "COMMITTER")
-    for what in ("NAME", "EMAIL")
+    "GIT_AUTHOR_NAME": "Somebody",
+    "GIT_AUTHOR_EMAIL": "a@b.example",
+    "GIT_COMMITTER_NAME": "Somebody",
+    "GIT_COMMITTER_EMAIL": "a@b.example",
 }
 Done = subprocess.CompletedProcess[str]
 
@@ -24,7 +27,12 @@ def run(folder: Path, *command: str, **environment: str) -> Done:
     """Run a command in a folder as a shell would."""
     env = os.environ | SOMEBODY | {"PWD": str(folder)} | environment
     return subprocess.run(
-        command, cwd=folder, env=env, capture_output=True, encoding="utf-8", check=False
+        command,
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
 
 
@@ -51,7 +59,7 @@ def take_template(folder: Path) -> None:
 
 
 def commit(folder: Path, message: str, tag: str = "") -> None:
-    """Commit all that is in a folder, a repository or not yet one."""
+    """Commit all files in a folder; make it a repository if it is none."""
     if not (folder / ".git").exists():
         git(folder, "init", "--quiet", "--initial-branch=main")
     git(folder, "add", "--all")
@@ -60,108 +68,148 @@ def commit(folder: Path, message: str, tag: str = "") -> None:
         git(folder, "tag", tag)
 
 
-def tree(folder: Path) -> dict[str, tuple[bytes, bool]]:
-    """Return all files by path, with content and whether they can be executed; git's own are left out."""
-    return {
-        path.relative_to(folder).as_posix(): (path.read_bytes(), os.access(path, os.X_OK))
-        for path in folder.rglob("*")
-        if path.is_file() and ".git" not in path.relative_to(folder).parts
-    }
+# Versions of the template. What a release changes is shown on an imagined one, and on each that there was.
+
+BEFORE = "v1.0.0"
+NOW = "v1.1.0"
+NEXT = "v2.0.0"
 
 
-# Versions of the template. What a release changes is shown on one that never was, and on each that there was.
+@dataclass(frozen=True)
+class Change:
+    """A line that a release has changed.
 
-NOW, BEFORE, NEXT = "v1.1.0", "v1.0.0", "v2.0.0"
-CHANGED = {  # in the version before: the text of now, and what stood there
-    "CHANGELOG.md": [("- The service begins.", "- The service is new.")],
-    "Makefile": [
-        ("format: ## Format, and mend what can be mended\n\t@$(PYTHON) -m dev format\n", "")
-    ],
-    "README.md": [
-        ("is five lines in `src/utils/errors.py`", "is some lines in `src/utils/errors.py`")
-    ],
-    ".env.example": [("SHUTDOWN_TIMEOUT=10\n", "")],
-    "pyproject.toml": [('"orjson>=3.13",', '"orjson>=3.12",\n    "python-multipart>=0.0.20",')],
-    "src/config.py": [("    shutdown_timeout: PositiveInt = 10  # seconds\n", "")],
-    "src/main.py": [('"""Build the application."""', '"""Make the application."""')],
-    "src/utils/errors.py": [("cannot answer now, but may soon", "cannot answer for a while")],
-}
-ADDED, REMOVED = "dev/house_rules.py", "legacy/notes/leftover.txt"
-MOVED = ("tests/unit/test_config.py", "tests/unit/test_settings.py")  # from, to
+    Args:
+        path: the file.
+        now: a text of the file as it is now.
+        before: what stood there before.
+    """
+
+    path: str
+    now: str
+    before: str
 
 
-def change(folder: Path, path: str, old: str, new: str) -> None:
-    """Replace a text that stands once in a file."""
-    text = (folder / path).read_text(encoding="utf-8")
-    assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {path}"
-    (folder / path).write_text(text.replace(old, new), encoding="utf-8", newline="\n")
+CHANGES = (
+    Change("CHANGELOG.md", "- The service begins.", "- The service is new."),
+    Change(
+        "Makefile",
+        "format: ## Format, and fix what can be fixed\n\t@$(PYTHON) -m dev format\n",
+        "",
+    ),
+    Change(
+        "README.md",
+        "is five lines in `src/utils/errors.py`",
+        "is some lines in `src/utils/errors.py`",
+    ),
+    Change(".env.example", "SHUTDOWN_TIMEOUT=10\n", ""),
+    Change(
+        "pyproject.toml",
+        '"orjson>=3.13",',
+        '"orjson>=3.12",\n    "python-multipart>=0.0.20",',
+    ),
+    Change("src/config.py", "    shutdown_timeout: PositiveInt = 10  # seconds\n", ""),
+    Change("src/main.py", '"""Build the application."""', '"""Make the application."""'),
+    Change("src/utils/errors.py", "cannot answer now, but may soon", "cannot answer for a while"),
+)
+ADDED = "dev/house_rules.py"
+REMOVED = "legacy/notes/leftover.txt"
+MOVED_FROM = "tests/unit/test_config.py"
+MOVED_TO = "tests/unit/test_settings.py"
+NEW_QUESTION = """
+owner:
+  type: str
+  help: Whom to ask.
+  default: nobody
+"""
+NEW_SECTION = """# copier: if owner != "nobody"
+## Owner
+
+Ask {{ owner }}.
+
+# copier: endif
+## Layout
+"""
+
+
+def text_of_now(path: str) -> str:
+    """Return what a file has since the release before."""
+    return next(change.now for change in CHANGES if change.path == path)
 
 
 def go_back(repository: Path) -> None:
-    """Make of the template as it is now one that could have been before it."""
-    for path, changes in CHANGED.items():
-        for now, before in changes:
-            change(repository / "template", path, now, before)
-    (repository / "template" / ADDED).unlink()
-    (repository / "template" / REMOVED).parent.mkdir(parents=True)
-    (repository / "template" / REMOVED).write_text("Read me.\n", encoding="utf-8")
+    """Turn the template as it is now into one that could have been before it."""
+    template = repository / "template"
+    for entry in CHANGES:
+        change(template, entry.path, entry.now, entry.before)
+    (template / ADDED).unlink()
+    (template / REMOVED).parent.mkdir(parents=True)
+    write(template / REMOVED, "Read me.\n")
 
 
 def go_on(repository: Path) -> None:
-    """Make of the template as it is now one that could come after it: a question more, a file moved."""
-    with (repository / "copier.yml").open("a", encoding="utf-8") as file:
-        file.write("\nowner:\n  type: str\n  help: Whom to ask.\n  default: nobody\n")
-    readme = '# copier: if owner != "nobody"\n## Owner\n\nAsk {{ owner }}.\n\n# copier: endif\n## Layout\n'
-    change(repository / "template", "README.md", "## Layout\n", readme)
-    old, new = (repository / "template" / path for path in MOVED)
-    old.rename(new)
-    change(
-        repository / "template", MOVED[1], "checked before anything else happens", "checked first"
-    )
+    """Turn the template as it is now into one that could come after it: one question and one move on."""
+    template = repository / "template"
+    questions = read(repository / "copier.yml")
+    write(repository / "copier.yml", questions + NEW_QUESTION)
+    change(template, "README.md", "## Layout\n", NEW_SECTION)
+    (template / MOVED_FROM).rename(template / MOVED_TO)
+    change(template, MOVED_TO, "checked before anything else happens", "checked first")
 
 
 def forget_question(repository: Path, name: str, default: Any) -> None:
-    """Make of the template one that does not ask a question, and holds its default to be the answer."""
+    """Turn the template into one that does not ask a question, and takes its default for the answer."""
     assign = f"set {name} = {default!r}"
-    questions = (repository / "copier.yml").read_text(encoding="utf-8")
+    questions = read(repository / "copier.yml")
     questions = re.sub(rf"(?m)^{name}:\n(  .*\n)+", "", questions)
     questions = re.sub(r'(?m)^  (default|validator|when): "', rf"\g<0>{{% {assign} %}}", questions)
-    (repository / "copier.yml").write_text(questions, encoding="utf-8", newline="\n")
+    write(repository / "copier.yml", questions)
     uses = re.compile(rf"(# copier:|{{{{|{{%).*\b{name}\b")
-    for file in (repository / "template").rglob("*"):
-        if file.is_file() and uses.search(text := file.read_text(encoding="utf-8")):
-            file.write_text(f"# copier: {assign}\n{text}", encoding="utf-8", newline="\n")
+    files = [path for path in (repository / "template").rglob("*") if path.is_file()]
+    for file in files:
+        text = read(file)
+        if uses.search(text):
+            write(file, f"# copier: {assign}\n{text}")
 
 
 def releases(repository: Path) -> dict[str, str]:
     """Return where the released versions are: at their tags, else where they came into the changelog."""
     if run(repository, "git", "rev-parse").returncode:
         return {}
-    changelog = (repository / "CHANGELOG.md").read_text(encoding="utf-8")
+    changelog = read(repository / "CHANGELOG.md")
     tags = git(repository, "tag").split()
     found: dict[str, str] = {}
     for version in re.findall(r"^## \[(\d+\.\d+\.\d+)\]", changelog, re.MULTILINE):
-        heading = ("log", "--reverse", "--format=%H", f"-S## [{version}]", "--", "CHANGELOG.md")
-        commits = [f"v{version}"] if f"v{version}" in tags else git(repository, *heading).split()
-        found |= {version: commits[0]} if commits else {}
+        if f"v{version}" in tags:
+            found[version] = f"v{version}"
+            continue
+        log = ("log", "--reverse", "--format=%H", f"-S## [{version}]")
+        commits = git(repository, *log, "--", "CHANGELOG.md").split()
+        if commits:
+            found[version] = commits[0]
     return found
 
 
 def make_history(folder: Path, release: str | None) -> Path:
-    """Make a repository with a release of the template, or one that could have been, and the template as it is now."""
+    """Make a repository of the template with a release, or an imagined one, and the state of now."""
     folder.mkdir()
     take_template(folder)
     if release is None:
         go_back(folder)
     else:
-        for part in ("copier.yml", "template"):
-            shutil.rmtree(folder / part) if (folder / part).is_dir() else (folder / part).unlink()
-        archive = folder / "release.tar"
-        git(ROOT, "archive", f"--output={archive}", release, "copier.yml", "template")
-        with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")
-        archive.unlink()
+        take_release(folder, release)
     commit(folder, "Before", BEFORE)
     take_template(folder)
     commit(folder, "Now", NOW)
     return folder
+
+
+def take_release(folder: Path, release: str) -> None:
+    """Put a release of the template into a folder, in place of what is there."""
+    (folder / "copier.yml").unlink()
+    shutil.rmtree(folder / "template")
+    archive = folder / "release.tar"
+    git(ROOT, "archive", f"--output={archive}", release, "copier.yml", "template")
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    archive.unlink()

@@ -53,7 +53,7 @@ class Classification:
 
 
 def classify(exc: BaseException) -> Classification:
-    """Return what an exception deserves, given how far its request has come."""
+    """Return how to answer and log an exception, by how far its request has come."""
     found = _classify(exc)
     context = current_context.get()
     too_late = context is not None and context.response_started

@@ -18,6 +18,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 from pydantic import AnyHttpUrl
 
 from . import hooks
+from .collector import build_processor, flush_spans
 
 # copier: if false
 # isort: on
@@ -37,6 +38,8 @@ def init_tracing(collector: AnyHttpUrl | None, service: str) -> dict[str, bool]:
     if collector:
         os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = str(collector)
         os.environ.setdefault("OTEL_SERVICE_NAME", service)
+        build_processor()
+        hooks.register(hooks.service_stopped, flush_spans)
     hooks.register(hooks.request_started, _name_request)
     hooks.register(hooks.call_started, trace_call)
     # copier: if "redis" in stores
@@ -48,8 +51,7 @@ def init_tracing(collector: AnyHttpUrl | None, service: str) -> dict[str, bool]:
     hooks.register(hooks.trace_injectors, propagate.inject)
     hooks.register(hooks.failure_logged, _mark_failure)
     hooks.register(hooks.context_fields, trace_ids)
-    is_traced = collector is not None
-    return {"tracing": is_traced, "auto_configure": is_traced, "operation_spans": False}
+    return {"tracing": collector is not None, "auto_configure": False, "operation_spans": False}
 
 
 def trace_ids() -> dict[str, str]:

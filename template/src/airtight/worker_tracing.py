@@ -4,9 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from opentelemetry import context, propagate, trace
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind
 from pydantic import AnyHttpUrl
 
@@ -21,13 +18,9 @@ def init_worker_tracing(collector: AnyHttpUrl | None, service: str) -> None:
         collector: the URL of a collector that takes OTLP over HTTP.
         service: the name of the service.
     """
-    telemetry = init_tracing(collector, service)
+    init_tracing(collector, service)
     register(message_started, _start_span)
     register(message_finished, _end_span)
-    if telemetry["auto_configure"]:
-        provider = TracerProvider()
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        trace.set_tracer_provider(provider)
 
 
 def _start_span(fields: Mapping[bytes, bytes], attributes: Mapping[str, Any]) -> None:

@@ -2,27 +2,27 @@
 
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
+from src.airtight.openapi import raises
+from src.api.dependencies import DecisionServiceDep
 from src.models.credit_score import CreditApplication, Decision
-from src.services.decisions import DecisionService
+from src.utils.errors import DecisionNotFoundError
 
 router = APIRouter(prefix="/decisions", tags=["decisions"])
 
 
 @router.post("", status_code=201)
 async def create_decision(
-    application: CreditApplication, request: Request, response: Response
+    application: CreditApplication, decisions: DecisionServiceDep, response: Response
 ) -> Decision:
-    """Score an application for credit and keep the decision."""
-    service: DecisionService = request.app.state.decisions
-    decision = await service.decide(application)
+    """Score an application for credit and store the decision."""
+    decision = await decisions.decide(application)
     response.headers["Location"] = f"{router.prefix}/{decision.id}"
     return decision
 
 
-@router.get("/{decision_id}")
-async def get_decision(decision_id: UUID, request: Request) -> Decision:
+@router.get("/{decision_id}", responses=raises(DecisionNotFoundError))
+async def get_decision(decision_id: UUID, decisions: DecisionServiceDep) -> Decision:
     """Return an earlier decision."""
-    service: DecisionService = request.app.state.decisions
-    return await service.get(decision_id)
+    return await decisions.get(decision_id)

@@ -2,8 +2,10 @@
 
 from typing import Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel
+
+from src.api.dependencies import ReadinessDep
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -18,16 +20,17 @@ class Health(BaseModel):
 @router.head("/live", include_in_schema=False)
 @router.get("/live")
 async def live() -> Health:
-    """Tell that the process is alive, without asking anybody else."""
+    """Say that the process is alive; no store is pinged."""
     return Health()
 
 
 @router.head("/ready", include_in_schema=False)
-@router.get("/ready", responses={503: {"model": Health, "description": "A store is away."}})
-async def ready(request: Request, response: Response) -> Health:
-    """Tell whether all stores answer."""
-    stores: dict[str, bool] = await request.app.state.readiness.check()
+@router.get("/ready", responses={503: {"model": Health, "description": "A store is unavailable."}})
+async def ready(readiness: ReadinessDep, response: Response) -> Health:
+    """Say whether all stores can be used."""
+    stores = await readiness.check()
     if all(stores.values()):
         return Health(stores=stores)
-    response.status_code, response.headers["Retry-After"] = 503, "5"
+    response.status_code = 503
+    response.headers["Retry-After"] = "5"
     return Health(status="unavailable", stores=stores)

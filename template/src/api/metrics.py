@@ -4,22 +4,26 @@ import secrets
 
 from fastapi import APIRouter, Request, Response
 
-from src.airtight import metrics
+from src.airtight.metrics import render_metrics
+from src.api.dependencies import ReadinessDep, SettingsDep
 from src.utils.errors import WrongTokenError
 
 router = APIRouter(include_in_schema=False)
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @router.get("/metrics")
-async def scrape(request: Request) -> Response:
-    """Ask the stores for a sign of life, and return all numbers; raises WrongTokenError."""
-    readiness, token = request.app.state.readiness, request.app.state.settings.metrics_token
-    if token:
-        given, expected = (
-            request.headers.get("authorization", ""),
-            f"Bearer {token.get_secret_value()}",
-        )
-        if not secrets.compare_digest(given.encode(), expected.encode()):
-            raise WrongTokenError
-    text = metrics.render_metrics(readiness.stores, await readiness.check())
-    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+async def scrape(request: Request, settings: SettingsDep, readiness: ReadinessDep) -> Response:
+    """Ping the stores, and return all metrics; raises WrongTokenError."""
+    if settings.metrics_token:
+        require_token(request, settings.metrics_token.get_secret_value())
+    text = render_metrics(readiness.stores, await readiness.check())
+    return Response(text, media_type=MEDIA_TYPE)
+
+
+def require_token(request: Request, token: str) -> None:
+    """Check the bearer token of a request; raises WrongTokenError."""
+    received = request.headers.get("authorization", "")
+    expected = f"Bearer {token}"
+    if not secrets.compare_digest(received.encode(), expected.encode()):
+        raise WrongTokenError

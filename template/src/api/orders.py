@@ -3,17 +3,30 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Depends, Header, Response
 
+from src.airtight.openapi import raises
 from src.airtight.outgoing import trace_headers
-from src.api.dependencies import CorrelationId
+from src.api.dependencies import CorrelationId, OrderFacadeDep
 from src.models.order import NewOrder, Order, Origin
-from src.services.orders import OrderFacade
+from src.utils.errors import (
+    OrderConflictError,
+    OrderEmissionTimeoutError,
+    OrderNotFoundError,
+    ReceiptGenerationFailedError,
+    TaxOfficeUnavailableError,
+)
 
 router = APIRouter(prefix="/orders", tags=["orders"])
 IN_PROGRESS: dict[int | str, dict[str, Any]] = {
     202: {"description": "It is being emitted."},
 }
+EMISSION_ERRORS = (
+    OrderNotFoundError,
+    OrderEmissionTimeoutError,
+    ReceiptGenerationFailedError,
+    TaxOfficeUnavailableError,
+)
 
 
 async def request_origin(correlation_id: CorrelationId) -> Origin:
@@ -21,24 +34,17 @@ async def request_origin(correlation_id: CorrelationId) -> Origin:
     return Origin(correlation_id, trace_headers().get("traceparent"))
 
 
-async def order_facade(request: Request) -> OrderFacade:
-    """Return the service's facade of orders."""
-    facade: OrderFacade = request.app.state.orders
-    return facade
-
-
 RequestOrigin = Annotated[Origin, Depends(request_origin)]
-Orders = Annotated[OrderFacade, Depends(order_facade)]
 IdempotencyKey = Annotated[
     str | None, Header(alias="Idempotency-Key", max_length=200, pattern="^[!-~]+$")
 ]
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=raises(OrderConflictError))
 async def create_order(
     new: NewOrder,
     response: Response,
-    orders: Orders,
+    orders: OrderFacadeDep,
     origin: RequestOrigin,
     idempotency_key: IdempotencyKey = None,
 ) -> Order:
@@ -48,14 +54,16 @@ async def create_order(
     return order
 
 
-@router.get("/{order_id}")
-async def get_order(order_id: UUID, orders: Orders) -> Order:
+@router.get("/{order_id}", responses=raises(OrderNotFoundError))
+async def get_order(order_id: UUID, orders: OrderFacadeDep) -> Order:
     """Return an order with its status."""
     return await orders.get(order_id)
 
 
-@router.post("/{order_id}/receipt", responses=IN_PROGRESS)
-async def emit_receipt(order_id: UUID, orders: Orders, response: Response) -> dict[str, str]:
+@router.post("/{order_id}/receipt", responses=IN_PROGRESS | raises(*EMISSION_ERRORS))
+async def emit_receipt(
+    order_id: UUID, orders: OrderFacadeDep, response: Response
+) -> dict[str, str]:
     """Emit the receipt of an order, unless that is done."""
     status = await orders.emit(order_id)
     if status == "emitting":

@@ -83,6 +83,31 @@ def test_wrong_setting_ends_the_start_with_one_line() -> None:
     assert "log_level: " in line
 
 
+FORM = """
+import sys
+sys.modules["python_multipart"] = sys.modules["multipart"] = None
+from fastapi import Form
+from src.main import create_app
+
+app = create_app()
+
+@app.post("/form")
+def create(name: str = Form()): ...
+"""
+
+
+def test_missing_package_for_forms_is_one_record(tmp_path: Path) -> None:
+    """A form without python-multipart ends the start with one record, which names the package."""
+    module = tmp_path / "form.py"
+    module.write_text(FORM, encoding="utf-8")
+    folder = copy_with(module, tmp_path / "copy")
+    service = launch("-m", "uvicorn", "src.faulty:app", "--port", "PORT", cwd=folder)
+    assert service.wait_for_exit() != 0
+    (record,) = service.records()
+    assert_fields(record, level="CRITICAL", error="RuntimeError")
+    assert "python-multipart" in record["exception"]
+
+
 # copier: if example == "decisions"
 @pytest.mark.parametrize("command", [MODULE, UVICORN], ids=["module", "uvicorn"])
 def test_missing_model_ends_the_start(tmp_path: Path, command: list[str]) -> None:

@@ -46,6 +46,10 @@ class World:
         victim: Victim = getattr(self, name)
         return victim
 
+    def wait_for_redis_records(self, count: int) -> None:
+        """Wait until there are so many records about outages of Redis."""
+        self.service.wait(lambda _: len(self.redis_records()) >= count)
+
     def redis_records(self) -> list[Record]:
         """Return the records about the start (ERROR) and the end (INFO) of outages of Redis."""
         return [r for r in self.service.records() if r.get("store") == "redis"]
@@ -311,10 +315,10 @@ def kill_redis(load: Load) -> None:
         load.wait_for(201)
         before = len(world.redis_records())
         world.redis.kill()
-        world.service.wait(lambda _: len(world.redis_records()) > before)  # noqa: B023
+        world.wait_for_redis_records(before + 1)
         load.wait_for(201)
         world.redis.start()
-        world.service.wait(lambda _: len(world.redis_records()) > before + 1)  # noqa: B023
+        world.wait_for_redis_records(before + 2)
 
 
 def run_under_load(world: World, store: str) -> Load:

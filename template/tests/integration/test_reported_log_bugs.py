@@ -7,11 +7,21 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support.service import Record, Service, access, copy_with, failures, running
+from tests.support.service import (
+    Record,
+    Service,
+    access,
+    assert_fields,
+    copy_with,
+    failures,
+    levels_and_errors,
+    request_id,
+    running,
+    statuses,
+)
 
 ROUTES = Path(__file__).with_name("faulty_more.py")
 COMMAND = ("-m", "uvicorn", "src.faulty:app", "--port", "PORT")
@@ -28,11 +38,6 @@ def service(folder: Path) -> Iterator[Service]:
     """A service with routes that go wrong."""
     with running(*COMMAND, cwd=folder) as service:
         yield service
-
-
-def failures_of(service: Service, correlation_id: str) -> list[Record]:
-    """Return the failures in the records of a request that has ended."""
-    return failures(service.wait_for_request(correlation_id))
 
 
 # Records that cannot be formatted.
@@ -70,8 +75,8 @@ def test_record_that_cannot_be_formatted_is_logged_raw(
     """Whatever is wrong with message or arguments, both are logged, and that they do not fit."""
     response = service.get(f"/{route}/{kind}")
     assert response.status_code == 200
-    (record,) = failures_of(service, response.headers["x-request-id"])
-    assert (record["level"], record["logger"]) == ("ERROR", "app")
+    (record,) = failures(service.records_of(response))
+    assert_fields(record, level="ERROR", logger="app")
     assert "payment" in str(record)
     assert "A-1" in str(record)
     assert [name for name in record if "format" in name]
@@ -84,24 +89,26 @@ def test_record_with_any_value_is_logged(service: Service, kind: str) -> None:
     """A field that cannot be shown neither loses the record nor its other fields."""
     response = service.get(f"/extra/{kind}")
     assert response.status_code == 200
-    (record,) = failures_of(service, response.headers["x-request-id"])
-    assert (record["level"], record["logger"], record["message"]) == (
-        "ERROR",
-        "app",
-        "payment failed",
+    (record,) = failures(service.records_of(response))
+    assert_fields(
+        record,
+        level="ERROR",
+        logger="app",
+        message="payment failed",
+        payment="A-1",
     )
-    assert record["payment"] == "A-1"
     assert "thing" in record
 
 
 def test_exception_that_cannot_be_shown_is_logged(service: Service) -> None:
     """An exception whose text cannot be had is logged with its class and traceback."""
     response = service.get("/unprintable-exception")
-    (record,) = failures_of(service, response.headers["x-request-id"])
-    assert (record["level"], record["message"], record["payment"]) == (
-        "ERROR",
-        "payment failed",
-        "A-1",
+    (record,) = failures(service.records_of(response))
+    assert_fields(
+        record,
+        level="ERROR",
+        message="payment failed",
+        payment="A-1",
     )
     assert "UnprintableError" in record["exception"]
     assert "src/faulty.py" in record["exception"]
@@ -110,14 +117,14 @@ def test_exception_that_cannot_be_shown_is_logged(service: Service) -> None:
 @pytest.mark.parametrize("form", ["console", "ecs"])
 def test_record_that_cannot_be_formatted_is_logged_in_each_form(folder: Path, form: str) -> None:
     """No form of the log loses a record."""
+    paths = [f"/unformatted/{kind}" for kind in UNFORMATTED]
+    paths += [f"/extra/{kind}" for kind in EXTRAS]
     with running(*COMMAND, cwd=folder, env={"LOG_FORMAT": form}) as service:
-        for kind in UNFORMATTED:
-            service.get(f"/unformatted/{kind}", headers={"X-Request-ID": f"unformatted-{kind}"})
-        for kind in EXTRAS:
-            service.get(f"/extra/{kind}", headers={"X-Request-ID": f"extra-{kind}"})
+        for path in paths:
+            service.get(path, headers={"X-Request-ID": path})
         service.stop()
     lines = [line for line in service.lines if "payment" in line and "A-1" in line]
-    assert len(lines) == len(UNFORMATTED) + len(EXTRAS)
+    assert len(lines) == len(paths)
 
 
 # copier: if "prometheus" in observability
@@ -131,8 +138,12 @@ def test_record_that_cannot_be_formatted_is_counted(service: Service, path: str)
 
 def count_errors(service: Service) -> float:
     """Return how many errors were counted."""
-    lines = service.get("/metrics").text.splitlines()
-    return sum(float(line.split()[-1]) for line in lines if line.startswith("errors_total"))
+    counts = [
+        float(line.split()[-1])
+        for line in service.get("/metrics").text.splitlines()
+        if line.startswith("errors_total")
+    ]
+    return sum(counts)
 
 
 # copier: endif
@@ -151,8 +162,14 @@ class SlowReader(threading.Thread):
     def run(self) -> None:
         """Read until the last writer has closed the pipe."""
         self.may_read.wait()
-        while piece := os.read(self._pipe, 4_096):
+        piece = os.read(self._pipe, 4_096)
+        while piece:
             self.text += piece
+            piece = os.read(self._pipe, 4_096)
+
+    def records(self) -> list[Record]:
+        """Return all records that were read."""
+        return [json.loads(line) for line in self.text.splitlines()]
 
 
 @contextlib.contextmanager
@@ -175,8 +192,8 @@ def send_many(service: Service, count: int, size: Callable[[int], int]) -> set[s
     """Send requests that log long records, and return their ids."""
 
     def send(number: int) -> str:
-        response = service.get("/long-record", params={"size": size(number)})
-        return response.headers["x-request-id"]
+        params = {"size": size(number)}
+        return request_id(service.get("/long-record", params=params))
 
     with ThreadPoolExecutor(16) as threads:
         return set(threads.map(send, range(count)))
@@ -188,21 +205,24 @@ def test_pipe_that_does_not_block_loses_nothing(folder: Path, size: int) -> None
     with reading(folder) as (service, reader):
         reader.may_read.set()
         expected = send_many(service, 120, lambda _: size)
-    records = [json.loads(line) for line in reader.text.splitlines()]
-    found = {r["correlation_id"] for r in records if r["message"] == "long record"}
-    assert found == expected
+    assert ids_of_long_records(reader.records()) == expected
+
+
+def ids_of_long_records(records: list[Record]) -> set[str]:
+    """Return the ids of the requests whose long records were written."""
+    return {record["correlation_id"] for record in records if record["message"] == "long record"}
 
 
 @pytest.mark.parametrize("size", [7_000, 9_000, 11_000, 20_000, 30_000])
 def test_pipe_that_is_full_breaks_no_record(folder: Path, size: int) -> None:
-    """While nobody reads, requests are answered, and no record is written in part."""
+    """While nobody reads, requests get responses, and no record is written in part."""
     with reading(folder) as (service, reader):
         for _ in range(12):
-            assert service.get("/long-record", params={"size": size}).status_code == 200
+            response = service.get("/long-record", params={"size": size})
+            assert response.status_code == 200
         reader.may_read.set()
-        last = service.get("/health/live").headers["x-request-id"]
-    records = [json.loads(line) for line in reader.text.splitlines()]
-    assert len(access(records, last)) == 1
+        last = request_id(service.get("/health/live"))
+    assert len(access(reader.records(), last)) == 1
 
 
 @pytest.mark.parametrize(
@@ -216,9 +236,9 @@ def test_lines_of_several_workers_do_not_mix(folder: Path, size: Callable[[int],
         expected = send_many(service, 400, size)
         service.stop()
     records = service.records()
-    found = {r["correlation_id"] for r in records if r["message"] == "long record"}
-    assert found == expected
-    assert {r["correlation_id"] for r in records if r["logger"] == "access"} >= expected
+    assert ids_of_long_records(records) == expected
+    with_line = {record["correlation_id"] for record in records if record["logger"] == "access"}
+    assert with_line >= expected
 
 
 # What stays in memory.
@@ -228,9 +248,10 @@ def test_lines_of_several_workers_do_not_mix(folder: Path, size: Callable[[int],
 @pytest.mark.parametrize("failure", ["crash", "own", "group", "invalid", "http"])
 def test_nothing_of_a_failed_request_is_kept(service: Service, survivor: str, failure: str) -> None:
     """What a request has begun may outlive it; the request's own data does not."""
+    path = f"/memory/{survivor}/{failure}"
     for _ in range(3):
-        response = service.request("POST", f"/memory/{survivor}/{failure}", content=b"x" * 100_000)
-        service.wait_for_request(response.headers["x-request-id"])
+        response = service.request("POST", path, content=b"x" * 100_000)
+        service.records_of(response)
     for _ in range(50):
         if service.get("/payloads").json() == 0:
             break
@@ -256,22 +277,25 @@ def test_failure_in_a_thread_that_nobody_awaits_is_logged_once(
     """What fails in a thread of ours is logged with the id of the request that started it."""
     response = service.get(path)
     assert response.status_code == 200
-    correlation_id = response.headers["x-request-id"]
+    correlation_id = request_id(response)
     service.wait(
-        lambda records: [r for r in failures(records) if r["correlation_id"] == correlation_id],
+        lambda _: failures(service.records(correlation_id)),
         timeout=10,
     )
-    found = [(r["level"], r["error"]) for r in failures_of(service, correlation_id)]
-    assert found == [(level, error)]
+    records = service.wait_for_request(correlation_id)
+    assert levels_and_errors(records) == [(level, error)]
 
 
 def test_failure_in_a_foreign_thread_pool_is_logged_once(service: Service) -> None:
     """What fails in another pool's thread is logged once, too, if the event loop hears of it."""
     before = len(failures(service.records()))
     service.get("/thread/run-in-own-pool")
-    records = service.wait(lambda records: len(failures(records)) > before, timeout=10)
-    service.wait_for_request(service.get("/health/live").headers["x-request-id"])
-    found: list[Any] = [(r["level"], r["error"]) for r in failures(records)[before:]]
+    service.wait(
+        lambda records: len(failures(records)) > before,
+        timeout=10,
+    )
+    service.records_of(service.get("/health/live"))
+    found = levels_and_errors(service.records())[before:]
     assert found == [("CRITICAL", "LookupError")]
 
 
@@ -280,7 +304,7 @@ def test_failure_in_a_thread_that_is_handled_is_not_logged(service: Service) -> 
     before = len(failures(service.records()))
     response = service.get("/thread/handled")
     assert response.status_code == 200
-    service.wait_for_request(response.headers["x-request-id"])
+    service.records_of(response)
     assert failures(service.records())[before:] == []
 
 
@@ -292,8 +316,7 @@ def test_failure_in_a_thread_that_is_awaited_is_the_requests_failure(
     before = len(failures(service.records()))
     response = service.get(path)
     assert response.status_code == 500
-    correlation_id = response.headers["x-request-id"]
-    (record,) = failures_of(service, correlation_id)
-    assert (record["level"], record["error"]) == ("CRITICAL", "LookupError")
-    assert [r["status"] for r in access(service.records(), correlation_id)] == [500]
+    records = service.records_of(response)
+    assert levels_and_errors(records) == [("CRITICAL", "LookupError")]
+    assert statuses(records) == [500]
     assert len(failures(service.records())) == before + 1

@@ -1,4 +1,4 @@
-"""What a worker does is seen from outside, whatever becomes of a message."""
+"""Metrics, traces and Sentry show what a worker does, whatever the outcome of a message."""
 
 # copier: if false
 # fmt: off
@@ -9,10 +9,6 @@ import asyncio
 import logging
 import time
 # copier: endif
-# copier: if "sentry" in observability
-from collections import Counter
-# copier: endif
-from collections.abc import Iterator
 from contextlib import ExitStack
 # copier: if "prometheus" in observability
 from math import isnan
@@ -34,189 +30,269 @@ from src.airtight.worker_metrics import Backlog, WorkerRegistry
 from src.connectors.redis import RedisConnector
 # copier: endif
 # copier: if "prometheus" in observability
-from tests.integration.test_metrics import OF_WORKERS, scrape
+from tests.integration.test_metrics import OF_WORKERS, increases, scrape
 # copier: endif
 # copier: if "sentry" in observability
-from tests.integration.test_sentry import events
+from tests.integration.test_sentry import dsn, events
 # copier: endif
 # copier: if "opentelemetry" in observability
-from tests.integration.test_tracing import TRACE, spans
+from tests.integration.test_tracing import (
+    TRACE,
+    TRACEPARENT,
+    Span,
+    collector,
+    spans,
+    with_attribute,
+)
 # copier: endif
 # copier: if "opentelemetry" in observability or "sentry" in observability
 from tests.support import sink
 # copier: endif
-from tests.support.orders import lines, opened
-from tests.support.service import failures
-
+from tests.support.orders import Shop, lines, opened
+from tests.support.service import Record, Service, levels_and_errors
 
 # copier: if false
 # isort: on
 # fmt: on
 # copier: endif
+# copier: if "prometheus" in observability
+AN_HOUR = 3_600  # seconds
+LAG = ("worker_lag_seconds",)
+DEAD_LETTERS = ("dead_letters",)
+# copier: endif
+STREAM_REFUSED = "StoreRefusedError"
+EMISSION_FAILED = "ReceiptEmissionFailedError"
+
+
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """All that was seen of a worker that has emitted one order, and given up another one after two attempts."""
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Return what is seen of a worker that has emitted an order, and given up another one."""
     seen: dict[str, Any] = {}
     env = {"MAX_ATTEMPTS": "2"}
     with ExitStack() as stack:
         # copier: if "opentelemetry" in observability
-        collector = stack.enter_context(sink.receiving())
-        env |= {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{collector}", "OTEL_SERVICE_NAME": "mine"}
+        spans_sink = stack.enter_context(sink.receiving())
+        env |= collector(spans_sink)
         # copier: endif
         # copier: if "sentry" in observability
-        sentry = stack.enter_context(sink.receiving())
-        env["SENTRY_DSN"] = f"http://key@{sentry}/1"
+        events_sink = stack.enter_context(sink.receiving())
+        env["SENTRY_DSN"] = dsn(events_sink)
         # copier: endif
         # copier: if "prometheus" in observability
-        env["WORKER_METRICS_PORT"] = str(free_port())
+        port = free_port()
+        env["WORKER_METRICS_PORT"] = str(port)
         # copier: endif
-        shop = stack.enter_context(opened(tmp_path_factory.mktemp("shop"), **env))
-        service = shop.service()
+        folder = tmp_path_factory.mktemp("shop")
+        shop = stack.enter_context(opened(folder, **env))
         # copier: if "prometheus" in observability
-        forgotten = f"{time.time_ns() // 1_000_000 - 3_600_000}-0"  # an hour ago, and by nobody to be heard of
-        shop.redis("XADD", shop.stream, forgotten, "order_id", "")
-        shop.redis("XGROUP", "CREATE", shop.stream, "workers", "$")
+        old_message = add_old_message(shop)
         # copier: endif
         worker = shop.worker()
-        headers = {
-            "X-Request-ID": "good",
-            "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        }
-        assert service.request("POST", "/orders", json=ORDER, headers=headers).status_code == 201
-        worker.wait(lambda records: lines(records, "good", outcome="emitted"))
-        shop.office.mode("error")
-        service.request("POST", "/orders", json=ORDER, headers={"X-Request-ID": "bad"})
-        worker.wait(lambda records: lines(records, "bad", outcome="dead"))
+        place_good_and_bad_order(shop, worker)
         # copier: if "prometheus" in observability
         worker.wait(lambda _: shop.redis("XLEN", shop.stream) == 1)
-        worker.url = f"http://127.0.0.1:{env['WORKER_METRICS_PORT']}"
-        seen["pages"] = [scrape(worker)]
-        shop.redis("XDEL", shop.stream, forgotten)
-        seen["pages"].append(scrape(worker))
+        worker.url = f"http://127.0.0.1:{port}"
+        seen["late"] = scrape(worker)
+        shop.redis("XDEL", shop.stream, old_message)
+        seen["empty"] = scrape(worker)
         # copier: endif
         shop.redis("SET", shop.stream, "no stream")
-        worker.wait(lambda records: [r for r in records if r.get("error") == "StoreRefusedError"])
+        worker.wait(refusals)
         # copier: if "prometheus" in observability
-        seen["pages"].append(scrape(worker))
+        seen["broken"] = scrape(worker)
         # copier: endif
-        service.stop()
-        assert (worker.stop(), worker.errors) == (0, [])
+        assert worker.stop() == 0
+        assert worker.errors == []
         seen["records"] = worker.records()
         # copier: if "opentelemetry" in observability
-        seen["spans"] = spans(collector)
+        seen["spans"] = spans(spans_sink)
         # copier: endif
         # copier: if "sentry" in observability
-        seen["events"] = events(sentry)
+        seen["events"] = events(events_sink)
         # copier: endif
-        yield seen
+    return seen
+
+
+def place_good_and_bad_order(shop: Shop, worker: Service) -> None:
+    """Place an order that is emitted, and one that the tax office fails to register."""
+    service = shop.service()
+
+    def place(name: str) -> None:
+        headers = {"X-Request-ID": name}
+        # copier: if "opentelemetry" in observability
+        if name == "good":
+            headers["traceparent"] = TRACEPARENT
+        # copier: endif
+        response = service.request("POST", "/orders", json=ORDER, headers=headers)
+        assert response.status_code == 201
+
+    place("good")
+    worker.wait(lambda records: lines(records, "good", outcome="emitted"))
+    shop.office.mode("error")
+    place("bad")
+    worker.wait(lambda records: lines(records, "bad", outcome="dead"))
+    service.stop()
+
+
+def refusals(records: list[Record]) -> list[Record]:
+    """Return the records of what a store has refused."""
+    return [record for record in records if record.get("error") == STREAM_REFUSED]
 
 
 # copier: if "prometheus" in observability
-def test_messages_lag_and_dead_letters_are_counted(seen: dict[str, Any]) -> None:
-    """The worker's page tells what has become of messages, how old the oldest one is, and what was given up."""
-    late, empty, broken = seen["pages"]
-    counts = {
-        key[1]: value
-        for key, value in late.items()
-        if key[0] == "message_duration_seconds_count" and value
+def add_old_message(shop: Shop) -> str:
+    """Add a message that is an hour old and read by nobody, and return its id."""
+    milliseconds = time.time_ns() // 1_000_000
+    message_id = f"{milliseconds - 1_000 * AN_HOUR}-0"
+    shop.redis("XADD", shop.stream, message_id, "order_id", "")
+    shop.redis("XGROUP", "CREATE", shop.stream, "workers", "$")
+    return message_id
+
+
+def test_messages_and_errors_are_counted(seen: dict[str, Any]) -> None:
+    """Messages are counted by their outcome, and errors by their class and level."""
+    late = seen["late"]
+    messages = increases({}, late, "message_duration_seconds_count")
+    assert messages == {("emitted",): 1, ("retried",): 1, ("dead",): 1}
+    errors = increases({}, late, "errors_total")
+    assert errors == {
+        (EMISSION_FAILED, "WARNING"): 1,
+        (EMISSION_FAILED, "ERROR"): 1,
     }
-    assert counts == {"emitted": 1, "retried": 1, "dead": 1}
-    assert {
-        key[1:]: value for key, value in late.items() if key[0] == "errors_total" and value
-    } == {
-        ("ReceiptEmissionFailedError", "WARNING"): 1,
-        ("ReceiptEmissionFailedError", "ERROR"): 1,
-    }
-    assert (late["store_up", "postgres"], late["store_up", "redis"]) == (1, 1)
-    assert ("store_pool", "in_use", "redis") in late
-    assert 3600 <= late["worker_lag_seconds",] < 7200
-    assert (late["dead_letters",], empty["dead_letters",], empty["worker_lag_seconds",]) == (
-        1,
-        1,
-        0,
-    )
-    assert isnan(broken["worker_lag_seconds",])
-    assert broken["dead_letters",] == 1  # PostgreSQL knows, whatever becomes of Redis
     assert {name for name, *_ in late} >= OF_WORKERS
 
 
-async def test_page_shows_what_is_away_and_a_bug_in_it_is_told(
+def test_stores_are_shown(seen: dict[str, Any]) -> None:
+    """The page of a worker shows its stores and their pools."""
+    late = seen["late"]
+    assert late["store_up", "postgres"] == 1
+    assert late["store_up", "redis"] == 1
+    assert ("store_pool", "in_use", "redis") in late
+
+
+def test_lag_and_dead_letters_are_shown(seen: dict[str, Any]) -> None:
+    """The page shows the age of the oldest message, and how many messages were given up."""
+    late = seen["late"]
+    assert AN_HOUR <= late[LAG] < 2 * AN_HOUR
+    assert late[DEAD_LETTERS] == 1
+    empty = seen["empty"]
+    assert empty[LAG] == 0
+    assert empty[DEAD_LETTERS] == 1
+    broken = seen["broken"]
+    assert isnan(broken[LAG])
+    assert broken[DEAD_LETTERS] == 1  # which PostgreSQL knows without Redis
+
+
+async def test_page_shows_unavailable_stores_and_logs_its_bugs(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A store that is away is down, of which the worker has told; what nobody has foreseen is one CRITICAL."""
+    """A store that is unavailable is down; an error that nobody has foreseen is one CRITICAL."""
 
     async def backlog() -> Backlog:
         raise KeyError("ours")
 
-    registry = WorkerRegistry(
-        {"redis": RedisConnector(pydantic.RedisDsn("redis://127.0.0.1:1/0"), 1, 1)}, backlog
-    )
+    url = pydantic.RedisDsn("redis://127.0.0.1:1/0")
+    redis = RedisConnector(url, 1, 1)
+    registry = WorkerRegistry({"redis": redis}, backlog)
     await asyncio.to_thread(registry.collect)
-    assert prometheus_client.REGISTRY.get_sample_value("store_up", {"store": "redis"}) == 0
-    assert [r.levelname for r in caplog.records if r.levelno > logging.INFO] == ["CRITICAL"]
+    samples = prometheus_client.REGISTRY
+    assert samples.get_sample_value("store_up", {"store": "redis"}) == 0
+    (record,) = [record for record in caplog.records if record.levelno > logging.INFO]
+    assert record.levelname == "CRITICAL"
 
 
 # copier: endif
 # copier: if "opentelemetry" in observability
-def test_trace_of_a_request_goes_on_in_the_worker(seen: dict[str, Any]) -> None:
-    """Each attempt is a span within the request that has placed the order; what it does is within that."""
-    told = seen["spans"]
-    (request,) = [
-        s for s in told if s.name == "POST /orders" and s.facts["correlation_id"] == "good"
+def request_span(found: list[Span], name: str) -> Span:
+    """Return the span of the request that has placed an order."""
+    (span,) = [
+        span
+        for span in with_attribute(found, "correlation_id", name)
+        if span.name == "POST /orders"
     ]
-    (message,) = [
-        s for s in told if s.name.startswith("process") and s.facts["correlation_id"] == "good"
-    ]
-    assert (request.trace, message.trace, message.parent) == (TRACE, TRACE, request.id)
-    assert (message.kind, message.failed, message.facts["outcome"]) == (
-        "SPAN_KIND_CONSUMER",
-        False,
-        "emitted",
-    )
-    assert {s.name for s in told if s.parent == message.id} >= {
-        "postgresql UPDATE",
-        "HTTP POST",
-        "redis XACK",
-    }
-    records = [r for r in seen["records"] if r["correlation_id"] == "good"]
-    assert {r["trace_id"] for r in records} == {TRACE}
-    assert [r["span_id"] for r in lines(records)] == [message.id]
+    return span
 
-    (request,) = [
-        s for s in told if s.name == "POST /orders" and s.facts["correlation_id"] == "bad"
+
+def message_spans(found: list[Span], name: str) -> list[Span]:
+    """Return the spans of the attempts at an order."""
+    return [
+        span
+        for span in with_attribute(found, "correlation_id", name)
+        if span.name.startswith("process")
     ]
-    attempts = [s for s in told if s.parent == request.id and s.name.startswith("process")]
-    outcomes = {
-        s.facts["attempt"]: (s.facts["outcome"], s.failed, s.facts.get("error.type"))
-        for s in attempts
-    }
-    assert outcomes == {
-        1: ("retried", False, None),
-        2: ("dead", True, "ReceiptEmissionFailedError"),
-    }
-    assert all(
-        s.parent for s in told if s.name.startswith(("redis", "postgresql"))
-    )  # looking for work is no trace
+
+
+def test_trace_of_a_request_continues_in_the_worker(
+    seen: dict[str, Any],
+) -> None:
+    """The span of a message is within that of the request, and has those of its commands."""
+    request = request_span(seen["spans"], "good")
+    (message,) = message_spans(seen["spans"], "good")
+    assert request.trace == TRACE
+    assert message.trace == TRACE
+    assert message.parent == request.id
+    assert message.kind == "SPAN_KIND_CONSUMER"
+    assert not message.failed
+    assert message.attributes["outcome"] == "emitted"
+    commands = {span.name for span in seen["spans"] if span.parent == message.id}
+    assert commands >= {"postgresql UPDATE", "HTTP POST", "redis XACK"}
+
+
+def test_records_of_a_message_have_its_trace(seen: dict[str, Any]) -> None:
+    """All records of an order have the trace of its request; the line has its own span."""
+    (message,) = message_spans(seen["spans"], "good")
+    records = [record for record in seen["records"] if record["correlation_id"] == "good"]
+    assert {record["trace_id"] for record in records} == {TRACE}
+    (line,) = lines(records)
+    assert line["span_id"] == message.id
+
+
+def test_each_attempt_is_a_span(seen: dict[str, Any]) -> None:
+    """Each attempt is a span within the request; only the last one fails, and names the error."""
+    request = request_span(seen["spans"], "bad")
+    attempts = message_spans(seen["spans"], "bad")
+    attempts.sort(key=lambda span: span.attributes["attempt"])
+    first, last = attempts
+    assert first.parent == request.id
+    assert first.attributes["attempt"] == 1
+    assert first.attributes["outcome"] == "retried"
+    assert "error.type" not in first.attributes
+    assert not first.failed
+    assert last.parent == request.id
+    assert last.attributes["attempt"] == 2
+    assert last.attributes["outcome"] == "dead"
+    assert last.attributes["error.type"] == EMISSION_FAILED
+    assert last.failed
+
+
+def test_commands_without_a_message_are_no_trace(
+    seen: dict[str, Any],
+) -> None:
+    """What a worker does while it waits for messages has no span."""
+    for span in seen["spans"]:
+        if span.name.startswith(("redis", "postgresql")):
+            assert span.parent
 
 
 # copier: endif
 # copier: if "sentry" in observability
 def test_failed_message_is_one_event(seen: dict[str, Any]) -> None:
-    """A failure from ERROR on is sent once, with the id of the request; an attempt that is repeated is not."""
-    told = Counter(
-        (e["level"], e["tags"]["error"], e["tags"].get("correlation_id")) for e in seen["events"]
-    )
-    assert told == {
-        ("error", "ReceiptEmissionFailedError", "bad"): 1,
-        ("error", "StoreRefusedError", None): 1,
-    }
-    (event,) = [e for e in seen["events"] if "correlation_id" in e["tags"]]
-    assert event["contexts"]["facts"]["attempt"] == 2
+    """A failure from ERROR on is sent once; an attempt that is repeated is not."""
+    emission, refusal = sorted(seen["events"], key=lambda event: event["tags"]["error"])
+    assert emission["level"] == "error"
+    assert emission["tags"]["error"] == EMISSION_FAILED
+    assert emission["tags"]["correlation_id"] == "bad"
+    assert emission["contexts"]["facts"]["attempt"] == 2
+    assert refusal["level"] == "error"
+    assert refusal["tags"]["error"] == STREAM_REFUSED
+    assert "correlation_id" not in refusal["tags"]
 
 
 # copier: endif
 def test_one_failure_is_one_record(seen: dict[str, Any]) -> None:
-    """Whoever looks at a worker, its log stays the same."""
-    told = [(r["level"], r["error"]) for r in failures(seen["records"])]
-    emission = "ReceiptEmissionFailedError"
-    assert told == [("WARNING", emission), ("ERROR", emission), ("ERROR", "StoreRefusedError")]
+    """Metrics, traces and Sentry leave the log of a worker as it is."""
+    assert levels_and_errors(seen["records"]) == [
+        ("WARNING", EMISSION_FAILED),
+        ("ERROR", EMISSION_FAILED),
+        ("ERROR", STREAM_REFUSED),
+    ]

@@ -77,7 +77,7 @@ async def buggy_handler(request: Request, exc: Exception) -> JSONResponse:
 
 
 def without_own_layers(app: FastAPI) -> FastAPI:
-    """Remove the middleware that a team has added, such as one that compresses what the tests read."""
+    """Remove the middleware that a team has added, such as one that compresses responses."""
     app.user_middleware = [
         layer
         for layer in app.user_middleware

@@ -21,34 +21,40 @@ class Sink(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Keep a body."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        body = gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body
-        self.kept.append({"path": self.path, "body": base64.b64encode(body).decode()})
-        self._answer(b"{}")
+        if self.headers["Content-Encoding"] == "gzip":
+            body = gzip.decompress(body)
+        text = base64.b64encode(body).decode()
+        self.kept.append({"path": self.path, "body": text})
+        self._respond(b"{}")
 
     def do_GET(self) -> None:
         """Show all that was kept."""
-        self._answer(json.dumps(self.kept).encode())
+        self._respond(json.dumps(self.kept).encode())
 
-    def _answer(self, body: bytes) -> None:
+    def _respond(self, body: bytes) -> None:
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextlib.contextmanager
 def receiving() -> Iterator[str]:
-    """Run a receiver, in a process of its own, and give its address."""
-    command = [sys.executable, "-m", "tests.support.sink"]
-    with subprocess.Popen(
-        command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True
-    ) as process:
+    """Run a receiver, in a process of its own, and yield its address."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.sink"],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
         try:
             assert process.stdout
-            yield f"127.0.0.1:{int(process.stdout.readline())}"
+            port = int(process.stdout.readline())
+            yield f"127.0.0.1:{port}"
         finally:
             process.terminate()
 

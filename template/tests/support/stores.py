@@ -1,4 +1,4 @@
-"""Stores that a test may kill, freeze and bring back."""
+"""Stores that a test may kill, freeze and start again."""
 
 import contextlib
 import importlib
@@ -26,40 +26,54 @@ class Victim:
     """A store of the test's own, on a port that stays the same.
 
     Args:
-        name: of the module in `dev` that runs such a store.
-        folder: where it keeps its data.
+        name: the name of the module in `dev` that runs such a store.
+        folder: the folder in which the store keeps its data.
+
+    Attributes:
+        url: the URL of the store, once it has been started.
     """
 
     def __init__(self, name: str, folder: Path) -> None:
-        self._start: Callable[..., AbstractContextManager[str]] = importlib.import_module(
-            f"dev.{name}"
-        ).running
-        self._folder, self._port = folder / name, free_port()
+        module = importlib.import_module(f"dev.{name}")
+        self._run: Callable[..., AbstractContextManager[str]] = module.running
+        self._folder = folder / name
+        self._port = free_port()
         self._running = contextlib.ExitStack()
         self.url = ""
 
     def start(self) -> str:
-        """Start it, again if need be, and return its URL."""
-        self.url = self._running.enter_context(self._start(self._folder, port=self._port))
+        """Start the store, also after it was stopped, and return its URL."""
+        store = self._run(self._folder, port=self._port)
+        self.url = self._running.enter_context(store)
         return self.url
 
     def stop(self) -> None:
-        """Stop it in the regular way."""
+        """Stop the store in the regular way."""
         self._running.close()
 
     def kill(self) -> None:
-        """Kill it, as a crash of its machine would."""
+        """Kill the store, as a crash of its machine would."""
         self.send(signal.SIGKILL)
         self.stop()
 
     def send(self, sent: signal.Signals) -> None:
-        """Send a signal to all of its processes: SIGSTOP freezes it, SIGCONT thaws it."""
-        listening = (c for c in psutil.net_connections("tcp4") if c.status == psutil.CONN_LISTEN)
-        process = psutil.Process(
-            next(c.pid for c in listening if c.pid and c.laddr[1:] == (self._port,))
-        )
-        for one in (process, *process.children(recursive=True)):
+        """Send a signal to all processes of the store: SIGSTOP freezes it, SIGCONT thaws it."""
+        process = process_at(self._port)
+        for member in (process, *process.children(recursive=True)):
             with contextlib.suppress(psutil.NoSuchProcess):
-                one.send_signal(sent)
+                member.send_signal(sent)
         if sent is signal.SIGKILL:
             psutil.wait_procs([process], timeout=10)
+
+
+def process_at(port: int) -> psutil.Process:
+    """Return the process that listens at a port.
+
+    Raises:
+        LookupError: there is none.
+    """
+    for connection in psutil.net_connections("tcp4"):
+        is_listening = connection.status == psutil.CONN_LISTEN
+        if is_listening and connection.pid and connection.laddr[1:] == (port,):
+            return psutil.Process(connection.pid)
+    raise LookupError(f"nothing listens at port {port}")

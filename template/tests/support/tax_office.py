@@ -1,4 +1,4 @@
-"""A tax office: `python -m tests.support.tax_office PORT FILE` registers receipts, and fails on request.
+"""A tax office that registers receipts: `python -m tests.support.tax_office PORT FILE`.
 
 `POST /receipts` registers one, the same for the same key. `PUT /mode` says how from now on:
 

@@ -18,9 +18,10 @@ from src.airtight.logging import (
     report_exception,
 )
 from src.utils.errors import UnavailableError
+from tests.support.service import assert_fields
 
-# From Elastic's generated list of version 8.11.0, ecs_flat, in its package @elastic/ecs 8.11.5: what is not here must
-# not be there.
+# From Elastic's generated list of version 8.11.0, ecs_flat, in its package @elastic/ecs 8.11.5. A
+# record has no other fields.
 SCHEMA = {
     "@timestamp": "date",
     "client.address": "keyword",
@@ -61,8 +62,10 @@ REQUIRED = ["@timestamp", "log.level", "message"]  # first, and in this order
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
     """Leave logging as it was."""
-    root, hook = logging.root, sys.excepthook
-    handlers, level = root.handlers[:], root.level
+    root = logging.root
+    hook = sys.excepthook
+    handlers = root.handlers
+    level = root.level
     root.handlers = []
     token = current_context.set(RequestContext("abc"))
     yield
@@ -71,81 +74,88 @@ def restored() -> Iterator[None]:
         for file in (handler, getattr(handler, "_file", None)):
             if file:
                 file.close()
-    root.handlers, sys.excepthook = handlers, hook
+    root.handlers = handlers
     root.setLevel(level)
+    sys.excepthook = hook
     logging.captureWarnings(False)
 
 
 def written(capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """Return the only record, after a look at its form."""
+    """Return the only record, and assert that the schema knows its fields."""
     (line,) = capfd.readouterr().out.splitlines()
     record: dict[str, Any] = json.loads(line)
     assert list(record)[:3] == REQUIRED
-    assert {name: type(value) for name, value in record.items()} == {
-        name: TYPES[SCHEMA[name]] for name in record
-    }
-    assert {type(value) for value in record["labels"].values()} <= {
-        str
-    }  # its object_type is keyword
+    for name, value in record.items():
+        assert type(value) is TYPES[SCHEMA[name]], name
+    for label in record["labels"].values():
+        assert isinstance(label, str)  # the object_type of labels is keyword
     assert datetime.fromisoformat(record["@timestamp"]).tzinfo
-    assert (record["ecs.version"], record["service.name"], record["process.thread.name"]) == (
-        "8.11.0",
-        "s",
-        "MainThread",
-    )
     assert record["labels"]["correlation_id"] == "abc"
+    assert_fields(
+        record,
+        **{
+            "ecs.version": "8.11.0",
+            "service.name": "s",
+            "process.thread.name": "MainThread",
+        },
+    )
     return record
 
 
 def test_request(capfd: pytest.CaptureFixture[str]) -> None:
-    """An access line says what was asked for, what was answered, and how long it took."""
+    """An access line has the request, the status of the response, and how long it took."""
     configure_logging("info", "ecs", "s")
-    log_access(
-        {"type": "http", "method": "GET", "path": "/x", "client": ("::1", 1)},
-        404,
-        time.perf_counter() - 0.25,
-    )
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/x",
+        "client": ("::1", 1),
+    }
+    log_access(scope, 404, time.perf_counter() - 0.25)
     record = written(capfd)
-    assert (
-        record["http.request.method"],
-        record["url.path"],
-        record["http.response.status_code"],
-    ) == (
-        "GET",
-        "/x",
-        404,
-    )
-    assert (record["client.address"], record["log.logger"]) == ("::1", "access")
+    assert record["log.logger"] == "access"
+    assert record["http.request.method"] == "GET"
+    assert record["url.path"] == "/x"
+    assert record["http.response.status_code"] == 404
+    assert record["client.address"] == "::1"
     assert 250_000_000 <= record["event.duration"] < 10_000_000_000
 
 
 def test_failure(capfd: pytest.CaptureFixture[str]) -> None:
-    """A failure has its type, its message and its trimmed traceback; its facts are labels."""
+    """A failure has its type, its message and its trimmed traceback; its fields are labels."""
     configure_logging("info", "ecs", "s")
     error = UnavailableError("it\nrests")
-    vars(error).update(port=5432, path="/a/file", nested={"password": "hunter2", "odd": "\ud800"})
+    vars(error).update(
+        port=5432,
+        path="/a/file",
+        nested={"password": "hunter2", "odd": "\ud800"},
+    )
     report_exception(error, status=503, errors=[{"loc": ["body"]}])
     record = written(capfd)
-    assert (record["error.type"], record["error.message"]) == ("UnavailableError", "it\nrests")
-    assert record["error.stack_trace"].endswith("UnavailableError: it\nrests")
+    assert record["error.type"] == "UnavailableError"
+    assert record["error.message"] == "it\nrests"
+    trace = record["error.stack_trace"]
+    assert trace.endswith("UnavailableError: it\nrests")
     labels = record["labels"]
-    assert (labels["port"], labels["path"], labels["status"]) == ("5432", "/a/file", "503")
-    assert (labels["errors"], json.loads(labels["nested"])["password"]) == (
-        '[{"loc": ["body"]}]',
-        "***",
-    )
+    assert labels["port"] == "5432"
+    assert labels["path"] == "/a/file"
+    assert labels["status"] == "503"
+    assert labels["errors"] == '[{"loc": ["body"]}]'
+    assert json.loads(labels["nested"])["password"] == "***"
 
 
 # copier: if "opentelemetry" in observability
 def test_trace(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A record within a trace says which, and which span."""
+    """A record within a trace has the ids of the trace and of the span."""
     monkeypatch.setattr(
-        "src.airtight.logging.fields.context_fields", [lambda: {"trace_id": "a1", "span_id": "b2"}]
+        "src.airtight.logging.fields.context_fields",
+        [lambda: {"trace_id": "a1", "span_id": "b2"}],
     )
     configure_logging("info", "ecs", "s")
     logging.getLogger("shop").info("sold")
     record = written(capfd)
-    assert (record["trace.id"], record["span.id"]) == ("a1", "b2")
+    assert record["trace.id"] == "a1"
+    assert record["span.id"] == "b2"
 
 
 # copier: endif
@@ -166,11 +176,12 @@ def test_failure_that_anybody_logs(
 ) -> None:
     """A library's record has the type and the message of its error, too."""
     configure_logging("info", "ecs", "s")
-    logging.getLogger("library").error(
-        "failed", exc_info=error, extra={"error": {"code": 1}, "route": 7, "status": {}}
-    )
+    extra = {"error": {"code": 1}, "route": 7, "status": {}}
+    library = logging.getLogger("library")
+    library.error("failed", exc_info=error, extra=extra)
     record = written(capfd)
-    assert (record["error.type"], record["error.message"]) == (kind, message)
+    assert record["error.type"] == kind
+    assert record["error.message"] == message
     assert record["labels"] == {
         "correlation_id": "abc",
         "error": '{"code": 1}',
@@ -180,7 +191,7 @@ def test_failure_that_anybody_logs(
 
 
 def test_rejected_request(capfd: pytest.CaptureFixture[str]) -> None:
-    """The body is a label: the schema's field is for a full one, and this is masked and cut."""
+    """The body is a label: the schema's field is for a full one, and this is redacted and cut."""
     configure_logging("info", "ecs", "s")
     fields = {
         "status": 422,
@@ -197,30 +208,23 @@ def test_rejected_request(capfd: pytest.CaptureFixture[str]) -> None:
         **fields,
     )
     record = written(capfd)
-    assert (record["http.response.status_code"], record["url.path"], record["error.type"]) == (
-        422,
-        "/x",
-        "UnavailableError",
-    )
+    assert record["http.response.status_code"] == 422
+    assert record["url.path"] == "/x"
+    assert record["error.type"] == "UnavailableError"
     assert record["labels"]["body"] == '{"password":"***"}'
 
 
 def test_record_of_anybody(capfd: pytest.CaptureFixture[str]) -> None:
-    """A record tells where it comes from; a fact never takes the place of a field of another type."""
+    """A record has its origin; an extra never replaces a field of another type."""
     configure_logging("info", "ecs", "s")
-    logging.getLogger("shop").warning(
-        "sold", extra={"status": "shipped", "client": 7, "method": None}
-    )
+    extra = {"status": "shipped", "client": 7, "method": None}
+    logging.getLogger("shop").warning("sold", extra=extra)
     record = written(capfd)
-    assert (record["log.level"], record["message"], record["log.logger"]) == (
-        "WARNING",
-        "sold",
-        "shop",
-    )
-    assert (record["log.origin.file.name"], record["log.origin.function"]) == (
-        "test_ecs.py",
-        "test_record_of_anybody",
-    )
+    assert record["log.level"] == "WARNING"
+    assert record["message"] == "sold"
+    assert record["log.logger"] == "shop"
+    assert record["log.origin.file.name"] == "test_ecs.py"
+    assert record["log.origin.function"] == "test_record_of_anybody"
     assert record["labels"] == {"correlation_id": "abc", "status": "shipped", "client": "7"}
 
 

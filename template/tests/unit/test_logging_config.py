@@ -25,13 +25,16 @@ logger = logging.getLogger("tests")
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
     """Leave logging as it was."""
-    root, hooks = logging.root, (sys.excepthook,)
-    handlers, level = root.handlers[:], root.level
+    root = logging.root
+    hook = sys.excepthook
+    handlers = root.handlers[:]
+    level = root.level
     token = current_context.set(None)
     yield
     current_context.reset(token)
-    root.handlers, sys.excepthook = handlers, hooks[0]
+    root.handlers = handlers
     root.setLevel(level)
+    sys.excepthook = hook
     logging.captureWarnings(False)
 
 
@@ -84,7 +87,7 @@ def test_json_holds_whatever_it_is_given(value: dict[str, Any]) -> None:
 
 
 def test_record_is_one_json_object(capfd: pytest.CaptureFixture[str]) -> None:
-    """A record has its fixed fields first, then its own, the traceback last; none replaces a fixed one."""
+    """A record has its fixed fields first, which none replaces, and its traceback last."""
     quiet()
     current_context.set(RequestContext("abc"))
     try:
@@ -125,10 +128,11 @@ def test_console_record_is_one_line_with_the_traceback_below(
 
 
 def test_failure_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
-    """Who tells an exception, its cause, or the exception that follows from it: the first one does."""
+    """An exception, its cause, and the exception that follows from it are one record."""
     quiet()
     current_context.set(RequestContext("abc"))
-    cause, error = KeyError("x"), UnavailableError("why")
+    cause = KeyError("x")
+    error = UnavailableError("why")
     error.__cause__ = cause
     logger.error("a library fails", exc_info=cause)
     report_exception(error)
@@ -157,7 +161,7 @@ def test_report_takes_facts_of_any_name(capfd: pytest.CaptureFixture[str]) -> No
 def test_access_line_is_the_same_for_other_handlers(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever listens to `access` gets records; the line that is written without one has the same fields."""
+    """Other handlers get records; the line that is written without one has the same fields."""
     scope = {"type": "http", "method": "GET", "path": "/x", "client": ("::1", 1)}
     current_context.set(RequestContext("abc"))
     quiet()
@@ -213,7 +217,7 @@ class BreakingTarget:
 
 
 def test_stream_that_breaks_is_reported_once_an_outage(capfd: pytest.CaptureFixture[str]) -> None:
-    """A stream that cannot be written is one line on stderr, each time that it breaks; no line is lost."""
+    """A stream that breaks is one line on stderr for each outage, and no line is lost."""
     target = BreakingTarget()
     writer = LineWriter(target, lambda *_: None)
     writer.write(b"one")

@@ -1,4 +1,4 @@
-"""Readiness asks every store, and tells of each outage once."""
+"""Readiness pings every store, and logs each outage once."""
 
 import logging
 
@@ -9,39 +9,47 @@ from src.utils.errors import UnavailableError
 
 
 class FakeStore:
-    """A store that is there or away."""
+    """A store that can be unavailable."""
 
     def __init__(self) -> None:
-        self.away, self.closed = False, False
+        self.is_available = True
+        self.is_closed = False
 
     async def is_alive(self) -> None:
-        """Raise when away."""
-        if self.away:
+        """Raise an error while the store is unavailable."""
+        if not self.is_available:
             raise UnavailableError
 
     async def aclose(self) -> None:
-        """Note that it was closed."""
-        self.closed = True
+        """Note that the store was closed."""
+        self.is_closed = True
 
 
-async def test_outage_and_return_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    """However often it is asked, there is one ERROR when a store goes and one INFO when it is back."""
+async def test_outage_and_recovery_are_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """However often stores are pinged, an outage is one ERROR, and its end is one INFO."""
     caplog.set_level(logging.INFO)
-    readiness, store = Readiness(), FakeStore()
+    readiness = Readiness()
+    store = FakeStore()
     readiness.stores |= {"shelf": store, "cellar": FakeStore()}
-    answers = []
-    for store.away in (False, True, True, False, False):
-        answers.append(await readiness.check())
-    assert answers == [{"shelf": up, "cellar": True} for up in (True, False, False, True, True)]
-    assert [(r.levelname, r.__dict__["store"]) for r in caplog.records] == [
-        ("ERROR", "shelf"),
-        ("INFO", "shelf"),
-    ]
+    for is_available in (True, False, False, True, True):
+        store.is_available = is_available
+        states = await readiness.check()
+        assert states == {"shelf": is_available, "cellar": True}
+    outage, recovery = caplog.records
+    assert outage.levelname == "ERROR"
+    assert recovery.levelname == "INFO"
+    for record in caplog.records:
+        assert vars(record)["store"] == "shelf"
 
 
 async def test_all_stores_are_closed() -> None:
-    """Closing it closes every store."""
+    """Whoever closes the readiness closes every store."""
     readiness = Readiness()
-    stores = readiness.stores = {"shelf": FakeStore(), "cellar": FakeStore()}
+    shelf = FakeStore()
+    cellar = FakeStore()
+    readiness.stores |= {"shelf": shelf, "cellar": cellar}
     await readiness.aclose()
-    assert [store.closed for store in stores.values()] == [True, True]
+    assert shelf.is_closed
+    assert cellar.is_closed

@@ -1,5 +1,6 @@
 """Tracebacks start at our own code and repeat no rejected value."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,19 +12,19 @@ from src.airtight import tracebacks
 from src.airtight.tracebacks import format_exception, invalid_values
 
 HERE = str(Path(__file__).parent) + "/"
+LIBRARY = "/library/code.py"
 
 
 def library(function: Callable[[], Any]) -> Any:
     """Call a function from a frame that is not ours."""
+    source = "def call(function):\n    return function()\n"
     namespace: dict[str, Any] = {}
-    exec(
-        compile("def call(function):\n    return function()\n", "/library/code.py", "exec"),
-        namespace,
-    )
+    exec(compile(source, LIBRARY, "exec"), namespace)
     return namespace["call"](function)
 
 
 def caught(function: Callable[[], Any]) -> BaseException:
+    """Return the exception that a function raises."""
     try:
         function()
     except BaseException as exc:  # noqa: BLE001
@@ -32,12 +33,14 @@ def caught(function: Callable[[], Any]) -> BaseException:
 
 
 def files(text: str) -> list[str]:
-    return [line.split('"')[1].rsplit("/", 1)[-1] for line in text.splitlines() if "File " in line]
+    """Return the names of the files in a traceback, without their folders."""
+    paths = re.findall(r'File "(.+?)"', text)
+    return [path.rpartition("/")[-1] for path in paths]
 
 
 @pytest.fixture(autouse=True)
 def ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the tests for the service's own code."""
+    """Make the tests count as the service's own code."""
     monkeypatch.setattr(tracebacks, "SOURCE", HERE)
 
 
@@ -66,14 +69,21 @@ def grouped() -> None:
 def test_frames_above_our_first_one_are_cut() -> None:
     """What the framework did before it called us is not shown; what we called is."""
     exc = caught(lambda: library(lambda: library(divide)))
-    while exc.__traceback__ and exc.__traceback__.tb_frame.f_code.co_filename != "/library/code.py":
-        exc.__traceback__ = exc.__traceback__.tb_next  # as if the server had called the library
+    skip_to_library(exc)
     assert files(format_exception(exc)) == [
         "test_tracebacks.py",
         "test_tracebacks.py",
         "code.py",
         "test_tracebacks.py",
     ]
+
+
+def skip_to_library(exc: BaseException) -> None:
+    """Drop frames until the first one is the library's, as if a server had called it."""
+    while exc.__traceback__:
+        if exc.__traceback__.tb_frame.f_code.co_filename == LIBRARY:
+            return
+        exc.__traceback__ = exc.__traceback__.tb_next
 
 
 def test_last_three_frames_stay_where_none_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,8 +119,10 @@ def test_all_members_of_a_group_are_shown() -> None:
 
 def test_endless_chains_and_stacks_are_cut() -> None:
     """Neither a circle of causes nor a deep recursion makes a record without end."""
-    first, second = ValueError("a"), ValueError("b")
-    first.__cause__, second.__cause__ = second, first
+    first = ValueError("a")
+    second = ValueError("b")
+    first.__cause__ = second
+    second.__cause__ = first
     assert format_exception(first).count("ValueError") == 2
 
     def deeper() -> None:
@@ -130,9 +142,12 @@ class Strict(BaseModel):
 
 
 def test_rejected_values_are_not_repeated() -> None:
-    """A validation error says where and why, even if a validator quotes what it was given."""
-    given: dict[str, Any] = {"name": "hunter" + "1", "age": "hunter" + "2"}
-    exc = caught(lambda: Strict(**given))
+    """A validation error says where and why, even if a validator quotes the value."""
+    rejected: dict[str, Any] = {
+        "name": "hunter" + "1",
+        "age": "hunter" + "2",
+    }
+    exc = caught(lambda: Strict(**rejected))
     text = format_exception(exc)
     assert "hunter1" not in text
     assert "hunter2" not in text

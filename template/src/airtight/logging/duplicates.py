@@ -13,6 +13,9 @@ SERVER_DUPLICATES = re.compile(
     r"Traceback |Application \w+ failed|ASGI callable returned without completing handshake"
     r"|%s - .WebS|Cancel %s running task"
 )
+# FastAPI logs this before it raises an exception with the same text.
+FRAMEWORK = "fastapi"
+FRAMEWORK_DUPLICATES = re.compile(r"Form data requires ")
 
 
 class DuplicateFilter(logging.Filter):
@@ -24,6 +27,8 @@ class DuplicateFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether a record is new."""
         exc = exception_of(record)
+        if record.name == FRAMEWORK and FRAMEWORK_DUPLICATES.match(str(record.msg)):
+            return False
         if record.name == SERVER:
             if SERVER_DUPLICATES.match(str(record.msg)):
                 return False

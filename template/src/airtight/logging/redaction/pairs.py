@@ -10,7 +10,7 @@ from .names import MAX_NAME, SecretNames, is_measure
 
 Region = tuple[int, int]
 
-NAME = re.compile(r"[A-Za-z0-9_-]*+")
+PAIR_NAME = re.compile(r"[A-Za-z0-9_-]*+")
 NAME_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 CONTEXT = 60  # characters before a name that say what it stands in
 BACKSLASHES = re.compile(r"\\*+")
@@ -93,7 +93,7 @@ def _find_name(text: str, start: int, earliest: int) -> Region:
     """Return the name around a part of it."""
     before = text[max(earliest, start - MAX_NAME) : start]
     first = start - (len(before) - len(before.rstrip(NAME_CHARACTERS)))
-    return first, _end(NAME, text, start)
+    return first, _end(PAIR_NAME, text, start)
 
 
 def _find_value(text: str, name_start: int, name_end: int) -> Region | None:
