@@ -59,9 +59,10 @@ def test_worker_killed_at_any_step_leaves_nothing_undone_or_done_twice(
     orders = kill_workers_at(steps, shop)
     locked = shop.count("emitting")
     assert len(steps) > locked > len(steps) / 8
-    # As if it were two minutes later: workers with this timeout would announce them only then.
+    # As if it were two minutes later: workers announce them, and take over what is stuck, only then.
     shop.query("UPDATE orders SET due_at = now() WHERE due_at IS NOT NULL")
-    worker = shop.worker()
+    shop.query("UPDATE orders SET changed_at = changed_at - interval '2 minutes'")
+    worker = shop.worker(TAX_OFFICE_TIMEOUT="20", EMISSION_TIMEOUT="30")
     worker.wait(lambda _: shop.count() == len(orders), 60)
     shop.assert_settled(*orders)
     worker.wait(lambda _: pending_messages(shop) == 0)
