@@ -1,4 +1,4 @@
-"""Metrics, traces and Sentry show what a worker does, whatever the outcome of a message."""
+"""What observes a service shows what a worker does, whatever the outcome of a message."""
 
 # copier: if false
 # fmt: off
@@ -290,7 +290,7 @@ def test_failed_message_is_one_event(seen: dict[str, Any]) -> None:
 
 # copier: endif
 def test_one_failure_is_one_record(seen: dict[str, Any]) -> None:
-    """Metrics, traces and Sentry leave the log of a worker as it is."""
+    """What observes a worker leaves its log as it is."""
     assert levels_and_errors(seen["records"]) == [
         ("WARNING", EMISSION_FAILED),
         ("ERROR", EMISSION_FAILED),
