@@ -128,9 +128,8 @@ def test_update_keeps_what_the_user_has_made(
 def test_collision_is_visible_and_loses_nothing(history: History, tmp_path: Path) -> None:
     """Where both have changed the same lines, the file holds both, and git and Copier say so."""
     project = start(history(), tmp_path / "service", SKELETON)
-    is_in = "is some lines in `src/utils/errors.py`"
-    mine = "is in `src/utils/errors.py`, says Ada"
-    change(project, "README.md", is_in, mine)
+    mine = "Ask Ada for a class in `src/utils/errors.py`"
+    change(project, "README.md", "Some lines in `src/utils/errors.py`", mine)
     change(project, "pyproject.toml", '"orjson>=3.12",', '"orjson==3.12.1",')
     write(project / ADDED, '"""Rules of our own."""\n')
     commit(project, "Edit")

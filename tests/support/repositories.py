@@ -99,8 +99,8 @@ CHANGES = (
     ),
     Change(
         "README.md",
-        "is five lines in `src/utils/errors.py`",
-        "is some lines in `src/utils/errors.py`",
+        "A class in `src/utils/errors.py`",
+        "Some lines in `src/utils/errors.py`",
     ),
     Change(".env.example", "SHUTDOWN_TIMEOUT=10\n", ""),
     Change(
