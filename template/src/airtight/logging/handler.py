@@ -41,6 +41,13 @@ class LogHandler(logging.Handler):
         """Have no lock: each writer has one, for as long as it writes."""
         self.lock = None
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Write a record that passes the filters; from Python 3.13 on `logging` would need a lock."""
+        passes = self.filter(record)
+        if passes:
+            self.emit(record)
+        return bool(passes)
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record; whatever is wrong with it, it is neither lost nor does it raise."""
         try:
