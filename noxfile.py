@@ -132,7 +132,7 @@ def rendered(session: Session) -> None:
     install_groups(session, "tests")
     pytest(
         session,
-        "--numprocesses=4",
+        "--numprocesses=2",
         "--dist=worksteal",
         "tests/test_rendered_service.py",
         "tests/test_commands.py",
