@@ -47,7 +47,17 @@ def read_list() -> set[str]:
 def run_tests(fastapi: Path, *options: str) -> list[ElementTree.Element]:
     """Run FastAPI's tests with options for pytest, and return pytest's report on each."""
     # Logfire's plugin breaks a worker of pytest-xdist after a test of deep recursion.
-    command = [sys.executable, "-m", "pytest", "tests", "-q", "-p", "no:pytest_logfire", "-n", "auto"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "tests",
+        "-q",
+        "-p",
+        "no:pytest_logfire",
+        "-n",
+        "auto",
+    ]
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
         subprocess.run(

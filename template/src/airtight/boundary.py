@@ -4,7 +4,7 @@ import random
 import re
 from collections.abc import Awaitable, Callable
 from time import perf_counter
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 from starlette.responses import PlainTextResponse, Response
@@ -45,7 +45,12 @@ class ErrorBoundary:
         respond: logs an exception and returns the response to it.
         request_id_header: the name of the header with the correlation id.
         wrap_response: puts around a response what `app` has around it, such as CORS.
+
+    Attributes:
+        open_requests: the requests and WebSockets that this process serves now.
     """
+
+    open_requests: ClassVar[int] = 0
 
     def __init__(
         self, app: ASGIApp, respond: Respond, request_id_header: str, wrap_response: Wrap
@@ -62,9 +67,11 @@ class ErrorBoundary:
             return
         exchange = Exchange(self, scope, receive, send)
         caller = current_context.set(exchange.context)
+        ErrorBoundary.open_requests += 1
         try:
             await exchange.run()
         finally:
+            ErrorBoundary.open_requests -= 1
             current_context.reset(caller)
 
 

@@ -9,10 +9,13 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Any
 
+from .boundary import ErrorBoundary
 from .context import RequestContext, current_context, origin, with_origin
 from .hooks import service_stopped
 from .logging import report_exception, restore_exception_hooks
 
+CANCEL_TIMEOUT = 1.0  # seconds
+POLL_INTERVAL = 0.01  # seconds
 LoopExceptionHandler = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object]
 
 
@@ -84,6 +87,17 @@ def _report_with_origin(exc: BaseException) -> None:
         current_context.reset(token)
 
 
+async def _wait_for_open_requests() -> None:
+    """Wait until requests that the server has cancelled have written their records.
+
+    uvicorn cancels them after the graceful timeout, and ends the process after this application.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + CANCEL_TIMEOUT
+    while ErrorBoundary.open_requests and loop.time() < deadline:  # noqa: ASYNC110 - for milliseconds
+        await asyncio.sleep(POLL_INTERVAL)
+
+
 @asynccontextmanager
 async def report_lifespan_errors() -> AsyncIterator[None]:
     """Log what prevents the application from starting or stopping, and what its tasks leave."""
@@ -99,6 +113,7 @@ async def report_lifespan_errors() -> AsyncIterator[None]:
         report_exception(exc, logging.CRITICAL, "the service cannot run")
         raise
     finally:
+        await _wait_for_open_requests()
         for stop in service_stopped:
             await stop()
         loop.set_exception_handler(previous)
