@@ -579,7 +579,7 @@ class UnprintableError(Exception):
 def deep_list() -> list[Any]:
     """Return a list that is nested too deep for recursion."""
     value: list[Any] = []
-    for _ in range(5_000):
+    for _ in range(200_000):
         value = [value]
     return value
 
