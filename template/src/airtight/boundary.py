@@ -247,7 +247,8 @@ class Exchange:
     async def _handle_failure(self, exc: BaseException) -> bool:
         """Answer and log an exception; return whether it goes on."""
         context = self.context
-        propagates = must_propagate(exc) or self._is_test_client()
+        ends_connection = must_propagate(exc)
+        propagates = ends_connection or self._is_test_client()
         if self._is_nested and is_cancelled_from_outside(exc):
             return True  # the caller cancels what it has called itself
         response = await self._respond(exc)
@@ -258,7 +259,7 @@ class Exchange:
             return propagates
         if context.response_started:
             return True  # the server cuts the connection, so that the client sees the loss
-        if must_propagate(exc) and self.scope.get("http_version") == "1.1":
+        if ends_connection and self.scope.get("http_version") == "1.1":
             # The server closes the connection after this; a client that reuses it sees a reset.
             response.headers["connection"] = "close"
         await self._boundary.wrap_response(response)(self.scope, self.receive, self.send)

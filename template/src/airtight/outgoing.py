@@ -1,31 +1,44 @@
 """What calls to stores and other services carry of the request that they belong to."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 from . import hooks
 from .context import get_correlation_id
 
+Observer = Callable[[Any], AbstractContextManager[None]]
 
-def observe_calls(id_header: str) -> Callable[[Any], AbstractContextManager[None]]:
+
+def observe_calls(id_header: str) -> Observer:
     """Return what a client enters around each call, with its request.
 
     Args:
         id_header: the header in which the correlation id is passed on.
     """
 
-    @contextmanager
-    def observe(request: Any) -> Iterator[None]:
+    def observe(request: Any) -> AbstractContextManager[None]:
         correlation_id = get_correlation_id()
         if correlation_id:
             request.headers[id_header] = correlation_id
-        with ExitStack() as stack:
-            for enter in hooks.call_started:
-                stack.enter_context(enter(request))
-            yield
+        return _observe(hooks.call_started, request)
 
     return observe
+
+
+def _observe(observers: Sequence[Observer], observed: Any) -> AbstractContextManager[None]:
+    """Return what is entered around something that observers see; nothing without observers."""
+    if not observers:
+        return nullcontext()
+    return _enter_all(observers, observed)
+
+
+@contextmanager
+def _enter_all(observers: Sequence[Observer], observed: Any) -> Iterator[None]:
+    with ExitStack() as stack:
+        for observe in observers:
+            stack.enter_context(observe(observed))
+        yield
 
 
 # copier: if "postgres" in stores
@@ -37,17 +50,13 @@ async def observe_connection(connection: Any) -> None:
 
 # copier: endif
 # copier: if "redis" in stores
-@contextmanager
-def observe_command(command: str) -> Iterator[None]:
-    """Have the hooks see a command to Redis.
+def observe_command(command: str) -> AbstractContextManager[None]:
+    """Return what is entered around a command to Redis, so that the hooks see it.
 
     Args:
         command: its name.
     """
-    with ExitStack() as stack:
-        for enter in hooks.command_started:
-            stack.enter_context(enter(command))
-        yield
+    return _observe(hooks.command_started, command)
 
 
 # copier: endif
