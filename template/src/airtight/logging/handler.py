@@ -42,11 +42,13 @@ class LogHandler(logging.Handler):
         self.lock = None
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Write a record that passes the filters; from Python 3.13 on `logging` would need a lock."""
-        passes = self.filter(record)
-        if passes:
+        """Write a record that passes the filters; Python 3.14's own method would need a lock."""
+        passed: logging.LogRecord | bool = self.filter(record)
+        if isinstance(passed, logging.LogRecord):
+            record = passed  # from Python 3.12 on a filter can replace it
+        if passed:
             self.emit(record)
-        return bool(passes)
+        return bool(passed)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record; whatever is wrong with it, it is neither lost nor does it raise."""
