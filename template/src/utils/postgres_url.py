@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, quote, urlencode
 
-from src.utils.urls import InvalidUrlError, check_parameters, query_of, split_url
+from src.utils.urls import InvalidUrlError, check_files, check_parameters, query_of, split_url
 
 # SQLAlchemy names its driver in the scheme.
 SCHEME = re.compile(r"\s*postgres(ql)?(\+\w+)?(?=://)", re.IGNORECASE)
@@ -160,9 +160,7 @@ def _check_files(parameters: dict[str, str]) -> None:
     """Refuse files that do not exist, and verification without certificates."""
     if parameters.get("sslrootcert") == "system":
         parameters["sslrootcert"] = ssl.get_default_verify_paths().cafile or "system"
-    for name in FILES:
-        if name in parameters and not Path(parameters[name]).is_file():
-            raise InvalidUrlError(f"{name} names a file that does not exist")
+    check_files(parameters, FILES)
     verified = parameters.get("sslmode", "").startswith("verify-")
     if verified and "sslrootcert" not in parameters and not DEFAULT_ROOT.is_file():
         mode = parameters["sslmode"]

@@ -1,9 +1,8 @@
 """The URL of Redis: what providers write, checked before it is used."""
 
 import re
-from pathlib import Path
 
-from src.utils.urls import InvalidUrlError, check_parameters, query_of, split_url
+from src.utils.urls import InvalidUrlError, check_files, check_parameters, query_of, split_url
 
 # Valkey, which speaks Redis's protocol, has schemes of its own.
 SCHEME = re.compile(r"\s*(?:redis|valkey)(s?)(?=://)", re.IGNORECASE)
@@ -54,9 +53,7 @@ def check_redis_url(url: str) -> str:
     for name in NUMBERS:
         if not parameters.get(name, "0").isdigit():
             raise InvalidUrlError(f"{name} must be a number")
-    for name in FILES:
-        if name in parameters and not Path(parameters[name]).is_file():
-            raise InvalidUrlError(f"{name} names a file that does not exist")
+    check_files(parameters, FILES)
     if not re.fullmatch(r"/?\d*", parts.path):
         raise InvalidUrlError("the database after the / must be a number, such as 0")
     return url

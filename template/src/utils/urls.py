@@ -1,8 +1,9 @@
 """Checks for the URLs of stores, in the forms in which tools and providers write them."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:]*)(:\d*)?")
@@ -75,6 +76,21 @@ def check_parameters(
         choices = known[name]
         if choices and value not in choices:
             raise InvalidUrlError(f"{name} must be {', '.join(choices[:-1])} or {choices[-1]}")
+
+
+def check_files(parameters: Mapping[str, str], names: Iterable[str]) -> None:
+    """Refuse files that do not exist.
+
+    Args:
+        parameters: of a URL.
+        names: those of the parameters that name a file.
+
+    Raises:
+        InvalidUrlError: A file does not exist.
+    """
+    for name in names:
+        if name in parameters and not Path(parameters[name]).is_file():
+            raise InvalidUrlError(f"{name} names a file that does not exist")
 
 
 def find_credentials(url: str) -> Credentials:
