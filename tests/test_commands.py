@@ -17,10 +17,9 @@ import yaml
 
 from tests.support.repositories import commit, git, take_template
 from tests.support.repositories import copier as copier_command
-from tests.support.services import ENVIRONMENT, Served, make, served, uv_cache
+from tests.support.services import ENVIRONMENT, Done, Served, make, run, served, uv_cache
 from tests.support.template import IGNORED, Render
 
-Done = subprocess.CompletedProcess[str]
 UNFORMATTED = "a=1\n"
 WRONG_TYPE = '"""A module."""\n\nnumber: int = "one"\n'
 HOUSE_RULES = re.compile(r"house rules: \d+ files follow them")
@@ -85,15 +84,7 @@ def project(environment_folder: Path, tmp_path: Path) -> Path:
 
 def run_command(folder: Path, *arguments: str, **environment: str) -> Done:
     """Run `python -m dev` in a folder, and return its exit code and output."""
-    return subprocess.run(
-        [sys.executable, "-m", "dev", *arguments],
-        cwd=folder,
-        env=ENVIRONMENT | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    return run(folder, sys.executable, "-m", "dev", *arguments, **environment)
 
 
 def append(file: Path, text: str) -> None:

@@ -14,12 +14,13 @@ from typing import Any
 
 ELSEWHERE = ("VIRTUAL_ENV", "DATABASE_URL", "REDIS_URL")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+Done = subprocess.CompletedProcess[str]
 
 
-def make(folder: Path, *targets: str, **environment: str) -> str:
-    """Run make in a folder and return what it prints; fail the test if make fails."""
-    done = subprocess.run(
-        ["make", f"PYTHON={sys.executable}", *targets],
+def run(folder: Path, *command: str, **environment: str) -> Done:
+    """Run a command in a folder, and return its exit code and all that it prints."""
+    return subprocess.run(
+        command,
         cwd=folder,
         env=ENVIRONMENT | environment,
         stdout=subprocess.PIPE,
@@ -27,6 +28,11 @@ def make(folder: Path, *targets: str, **environment: str) -> str:
         text=True,
         check=False,
     )
+
+
+def make(folder: Path, *targets: str, **environment: str) -> str:
+    """Run make in a folder and return what it prints; fail the test if make fails."""
+    done = run(folder, "make", f"PYTHON={sys.executable}", *targets, **environment)
     assert done.returncode == 0, done.stdout[-6000:]
     return done.stdout
 

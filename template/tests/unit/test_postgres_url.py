@@ -8,6 +8,7 @@ import pytest
 from src.config import load_settings
 from src.utils import postgres_url
 from src.utils.postgres_url import PostgresOptions, postgres_options
+from tests.support.settings import refuse_settings
 
 ADDRESS = "app:hunter2@db.example:5433/app"
 URL = f"postgresql://{ADDRESS}"
@@ -27,11 +28,7 @@ def parameters_of(options: PostgresOptions) -> dict[str, list[str]]:
 def refusal(url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
     """Load a wrong setting, and return what its one line says."""
     monkeypatch.setenv("DATABASE_URL", url)
-    with pytest.raises(SystemExit) as caught:
-        load_settings()
-    assert caught.value.code == 3
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "hunter2" not in line
+    line = refuse_settings(capsys)
     start = "wrong settings: database_url: "
     assert line.startswith(start)
     return line.removeprefix(start).removeprefix("Value error, ")

@@ -3,6 +3,7 @@
 import pytest
 
 from src.config import load_settings
+from tests.support.settings import refuse_settings
 
 FORM = "redis://:password@host:6379/0, or rediss:// for TLS"
 
@@ -73,11 +74,7 @@ def test_wrong_url_says_how_to_fix_it(
 ) -> None:
     """What is wrong ends the start with one line, which shows no password."""
     monkeypatch.setenv("REDIS_URL", url)
-    with pytest.raises(SystemExit) as caught:
-        load_settings()
-    assert caught.value.code == 3
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "hunter2" not in line
+    line = refuse_settings(capsys)
     start = "wrong settings: redis_url: "
     assert line.startswith(start)
     assert line.removeprefix(start).removeprefix("Value error, ") == problem

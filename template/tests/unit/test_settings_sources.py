@@ -9,15 +9,7 @@ import pytest
 from src.airtight.logging import configure_logging, redact
 from src.config import Settings, load_settings
 from src.main import create_app
-
-
-def refusal(capsys: pytest.CaptureFixture[str]) -> str:
-    """Load settings that are wrong, and return the one line that says what to change."""
-    with pytest.raises(SystemExit) as caught:
-        load_settings()
-    assert caught.value.code == 3
-    (line,) = capsys.readouterr().err.splitlines()
-    return line
+from tests.support.settings import refuse_settings
 
 
 @pytest.fixture
@@ -45,7 +37,7 @@ def test_env_file_in_another_encoding_is_named(
 ) -> None:
     """A `.env` that is not UTF-8 ends the start with one line that names the file and the cure."""
     env_file.write_bytes(text)
-    assert refusal(capsys) == "wrong settings: .env is not UTF-8 text: save it as UTF-8"
+    assert refuse_settings(capsys) == "wrong settings: .env is not UTF-8 text: save it as UTF-8"
 
 
 @pytest.mark.parametrize(
@@ -104,7 +96,7 @@ def test_wrong_origin_says_how_to_write_it(
 ) -> None:
     """What no browser sends as an origin ends the start with one line."""
     monkeypatch.setenv("CORS_ORIGINS", text)
-    line = refusal(capsys)
+    line = refuse_settings(capsys)
     assert line.startswith("wrong settings: cors_origins: ")
     assert problem in line
 
@@ -137,7 +129,7 @@ def test_wrong_logging_setting_is_named(
 ) -> None:
     """A level that does not exist, or a name that can match no field, ends the start."""
     monkeypatch.setenv(name, text)
-    line = refusal(capsys)
+    line = refuse_settings(capsys)
     assert line.startswith(f"wrong settings: {name.lower()}: ")
     assert problem in line
 
