@@ -141,7 +141,7 @@ def test_tax_office_that_stays_unreachable_makes_a_dead_letter_in_the_end(tmp_pa
             error="TaxOfficeUnavailableError",
             order_id=order_id,
         )
-        assert "httpx2.ConnectError" in last["exception"]
+        assert "ConnectError" in last["exception"]  # of this attempt, or of what opened the circuit
         shop.office.start()
         worker.wait(lambda _: shop.dead_letters() == 1)
         shop.replay(count=1)
