@@ -86,6 +86,7 @@ class Exchange:
     __slots__ = (
         "_boundary",
         "_content_length",
+        "_has_body_ended",
         "_is_nested",
         "_is_replaced",
         "_receive",
@@ -104,6 +105,7 @@ class Exchange:
         self._started_at = perf_counter()
         self._content_length = b""
         self._is_replaced = False
+        self._has_body_ended = False
         self.scope = scope
         self.failure: BaseException | None = None
         caller = current_context.get()
@@ -153,8 +155,10 @@ class Exchange:
                 self._log_access()
 
     async def receive(self) -> Message:
-        """Receive a message from the server, and note that the client has left."""
+        """Receive a message from the server, and note the end of the body and of the client."""
         message = await self._receive()
+        if not message.get("more_body"):
+            self._has_body_ended = True
         if message["type"].endswith(".disconnect") and not self.context.response_complete:
             self.context.client_disconnected = True
         return message
@@ -225,11 +229,9 @@ class Exchange:
             return  # it waits for our word before it sends
         received = 0
         with anyio.move_on_after(DRAINED_SECONDS):
-            while received < DRAINED_BYTES:
+            while received < DRAINED_BYTES and not self._has_body_ended:
                 message = await self.receive()
                 received += len(message.get("body", b""))
-                if not message.get("more_body"):
-                    return
 
     def _can_deny(self) -> bool:
         """Return whether a refused WebSocket can get an HTTP response, which has the id.

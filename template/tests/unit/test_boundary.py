@@ -5,7 +5,7 @@ import logging
 import httpx2
 import pytest
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from src.airtight.boundary import ErrorBoundary
 from src.airtight.lifespan import report_lifespan_errors
@@ -39,6 +39,27 @@ async def test_bug_in_the_handlers_is_a_500_and_logged(
     bug = record.exc_info[1]
     assert isinstance(bug, RuntimeError)
     assert isinstance(bug.__context__, KeyError)
+
+
+async def test_refusal_of_a_body_that_has_ended_is_sent_at_once() -> None:
+    """After the end of the body there is nothing more to receive before the response."""
+    body = iter([{"type": "http.request", "body": b"x" * 11, "more_body": False}])
+    sent = []
+
+    async def receive() -> Message:
+        return next(body)  # a server would wait until the client leaves
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await Response(status_code=413)(scope, receive, send)
+
+    async def send(message: Message) -> None:
+        sent.append(message.get("status"))
+
+    boundary = ErrorBoundary(refuse, broken_response, "X-Request-ID", lambda app: app)
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+    await boundary(scope, receive, send)
+    assert sent == [413, None]
 
 
 async def test_error_that_ends_the_start_is_logged(
