@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+import redis
 
 from dev.requests import ORDER
 from src.clients.order_stream import MAX_LENGTH
@@ -62,6 +63,7 @@ def test_worker_killed_at_any_step_leaves_nothing_undone_or_done_twice(
     # As if it were two minutes later: workers announce them, and take over what is stuck, only then.
     shop.query("UPDATE orders SET due_at = now() WHERE due_at IS NOT NULL")
     shop.query("UPDATE orders SET changed_at = changed_at - interval '2 minutes'")
+    age_pending_messages(shop)
     worker = shop.worker(TAX_OFFICE_TIMEOUT="20", EMISSION_TIMEOUT="30")
     worker.wait(lambda _: shop.count() == len(orders), 60)
     shop.assert_settled(*orders)
@@ -98,6 +100,14 @@ def pending_messages(shop: Shop) -> int:
     """Return how many messages are read but not acknowledged."""
     summary = shop.redis("XPENDING", shop.stream, "workers")
     return int(summary["pending"])
+
+
+def age_pending_messages(shop: Shop) -> None:
+    """Make messages that are read but not acknowledged look as if that were two minutes ago."""
+    with redis.Redis.from_url(shop.env["REDIS_URL"]) as client:
+        pending = client.xpending_range(shop.stream, "workers", "-", "+", 1_000)
+        ids = [message["message_id"] for message in pending]
+        client.xclaim(shop.stream, "workers", "worker", 0, ids, idle=120_000, justid=True)
 
 
 def test_order_that_kills_every_worker_is_given_up(shop: Shop, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import httpx2
 import pytest
 
 from dev.ports import free_port
+from tests.support.fork_server import CAN_FORK, ForkedProcess, start_server
 
 ROOT = Path(__file__).resolve().parents[2]
 FAULTY = Path(__file__).with_name("faulty.py")
@@ -33,7 +34,7 @@ class Service:
         url: the URL at which it listens.
     """
 
-    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
+    def __init__(self, process: subprocess.Popen[str] | ForkedProcess, url: str) -> None:
         self.process = process
         self.url = url
         limits = httpx2.Limits(max_connections=None)
@@ -176,17 +177,21 @@ def launch(
         env: settings that differ from those of the tests.
     """
     port = free_port()
-    settings = {"PORT": str(port), "HOST": "127.0.0.1"}
+    url = f"http://127.0.0.1:{port}"
+    environment = os.environ | {"PORT": str(port), "HOST": "127.0.0.1"} | (env or {})
+    option, *arguments = (argument.replace("PORT", str(port)) for argument in command)
+    if CAN_FORK and option == "-m":
+        return Service(start_server().start(arguments, cwd, environment, stdout), url)
     process = subprocess.Popen(
-        [sys.executable, *(argument.replace("PORT", str(port)) for argument in command)],
+        [sys.executable, option, *arguments],
         cwd=cwd,
-        env=os.environ | settings | (env or {}),
+        env=environment,
         stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
     )
-    return Service(process, f"http://127.0.0.1:{port}")
+    return Service(process, url)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,202 @@
+"""Starts Python processes in a fraction of the time: forks them from one that has the imports.
+
+The libraries that the service uses take most of a second to import. A process that has imported
+them once waits for commands on a socket, and forks for each of them. What it forks gets the
+arguments, the environment and the folder of the command, and then imports the service itself, as
+a new interpreter would.
+"""
+
+import atexit
+import contextlib
+import importlib
+import json
+import multiprocessing.process
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, TextIO
+
+LIBRARIES = (
+    "fastapi",
+    "httpx2",
+    "orjson",
+    "pydantic_settings",
+    "uvicorn",
+    "uvicorn.lifespan.on",
+    "uvicorn.loops.auto",
+    "uvicorn.protocols.http.auto",
+    "uvicorn.protocols.websockets.auto",
+    # copier: if "postgres" in stores
+    "asyncpg",
+    # copier: endif
+    # copier: if "redis" in stores
+    "redis.asyncio",
+    # copier: endif
+)
+CAN_FORK = sys.platform == "linux"
+MAX_COMMAND = 100_000  # bytes
+COVERAGE = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+
+
+class ForkedProcess:
+    """A process that the server has forked, with those methods of `subprocess.Popen` that tests use.
+
+    Args:
+        status: a socket, on which come its id, and at its end its exit code.
+        stdout: what it writes, if that is a pipe.
+        stderr: what it writes there.
+    """
+
+    def __init__(self, status: socket.socket, stdout: TextIO | None, stderr: TextIO) -> None:
+        self.stdout = stdout
+        self.stderr = stderr
+        self.returncode: int | None = None
+        self._status = status
+        self.pid = int(status.recv(100))
+
+    def poll(self) -> int | None:
+        """Return the exit code, or None if the process is running."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self.wait(timeout=0)
+        return None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the exit code, and return it.
+
+        Args:
+            timeout: the seconds after which subprocess.TimeoutExpired is raised.
+        """
+        if self.returncode is None:
+            readable, _, _ = select.select([self._status], [], [], timeout)
+            if not readable:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
+            self.returncode = int(self._status.recv(100))
+            self._status.close()
+        return self.returncode
+
+    def send_signal(self, sent: int) -> None:
+        """Send a signal, unless the process has exited."""
+        if self.poll() is None:
+            os.kill(self.pid, sent)
+
+    def kill(self) -> None:
+        """Kill the process."""
+        self.send_signal(signal.SIGKILL)
+
+
+class ForkServer:
+    """A process that forks others; it ends with the one that has started it."""
+
+    def __init__(self) -> None:
+        self._control, commands = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with commands:
+            fileno = commands.fileno()
+            environment = {k: v for k, v in os.environ.items() if k not in COVERAGE}
+            command = [sys.executable, __file__, str(fileno)]
+            self._process = subprocess.Popen(command, env=environment, pass_fds=[fileno])
+
+    def start(
+        self, arguments: list[str], cwd: Path, env: Mapping[str, str], stdout: int
+    ) -> ForkedProcess:
+        """Fork a process.
+
+        Args:
+            arguments: what follows `python -m`.
+            cwd: the folder in which it runs.
+            env: the environment.
+            stdout: what it writes to, as in `subprocess.Popen`; its stderr is a pipe.
+        """
+        command = json.dumps({"arguments": arguments, "cwd": str(cwd), "env": dict(env)})
+        status, status_of_child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        errors, stderr = open_pipe()
+        output = None
+        if stdout == subprocess.PIPE:
+            output, stdout = open_pipe()
+        files = [status_of_child.fileno(), stdout, stderr]
+        socket.send_fds(self._control, [command.encode()], files)
+        status_of_child.close()
+        os.close(stderr)
+        if output is not None:
+            os.close(stdout)
+        return ForkedProcess(status, output, errors)
+
+    def close(self) -> None:
+        """End the server; what it has forked goes on."""
+        self._control.close()
+        self._process.wait()
+
+
+def open_pipe() -> tuple[TextIO, int]:
+    """Open a pipe, and return its end for reading, and the number of the one for writing."""
+    readable, writable = os.pipe()
+    return os.fdopen(readable, encoding="utf-8"), writable
+
+
+@cache
+def start_server() -> ForkServer:
+    """Start the server that all tests of this process use, or return it."""
+    server = ForkServer()
+    atexit.register(server.close)
+    return server
+
+
+def serve(commands: socket.socket) -> list[str]:
+    """Fork for each command until the socket is closed; return the arguments in each child."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        received, files, _, _ = socket.recv_fds(commands, MAX_COMMAND, 3)
+        if not received:
+            os._exit(0)
+        if os.fork() == 0:
+            break
+        for file in files:
+            os.close(file)
+    commands.close()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    status, stdout, stderr = files
+    child = os.fork()
+    if child:
+        report_exit(child, socket.socket(fileno=status))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.dup2(stdout, 1)
+    os.dup2(stderr, 2)
+    for file in files:
+        os.close(file)
+    return enter(json.loads(received))
+
+
+def report_exit(child: int, status: socket.socket) -> None:
+    """Send the id of a process, wait for its end, send its exit code, and exit."""
+    status.send(str(child).encode())
+    _, wait_status = os.waitpid(child, 0)
+    with contextlib.suppress(OSError):
+        status.send(str(os.waitstatus_to_exitcode(wait_status)).encode())
+    os._exit(0)
+
+
+def enter(command: dict[str, Any]) -> list[str]:
+    """Take over the folder and the environment of a command, and return its arguments."""
+    os.chdir(command["cwd"])
+    os.environ.clear()
+    os.environ.update(command["env"])
+    sys.path[0] = command["cwd"]
+    vars(multiprocessing.process)["ORIGINAL_DIR"] = command["cwd"]  # where its workers start
+    if any(name in os.environ for name in COVERAGE):
+        importlib.import_module("coverage").process_startup()
+    arguments: list[str] = command["arguments"]
+    return arguments
+
+
+if __name__ == "__main__":
+    for library in LIBRARIES:
+        importlib.import_module(library)
+    sys.argv = serve(socket.socket(fileno=int(sys.argv[1])))
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
