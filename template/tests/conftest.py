@@ -1,5 +1,6 @@
 """Fixtures and plugins for all tests; what several test modules share is in `tests/support/`."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -21,6 +22,11 @@ SETTINGS = {
     "MAX_BODY_SIZE": "1000000",
     "WORKERS": "1",
 }
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Run two tests a core at a time, since most of them wait for other processes."""
+    return 2 * (os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session", autouse=True)

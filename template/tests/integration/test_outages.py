@@ -119,10 +119,14 @@ class Outage:
 
     def assert_logged_once(self) -> None:
         """The outage began with one ERROR of our own class, and is over."""
-        records = self._world.redis_records()[self._before :]
+        self._world.service.wait(lambda _: len(self._records()) > 1)
+        records = self._records()
         assert [record["level"] for record in records] == ["ERROR", "INFO"]
         assert records[0]["error"] in REDIS_ERRORS
         assert records[0]["port"] > 0
+
+    def _records(self) -> list[Record]:
+        return self._world.redis_records()[self._before :]
 
 
 def test_killed_postgres_is_an_error_until_it_is_back(world: World) -> None:

@@ -23,6 +23,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
 
+import coverage
+
 LIBRARIES = (
     "fastapi",
     "httpx2",
@@ -190,7 +192,7 @@ def enter(command: dict[str, Any]) -> list[str]:
     sys.path[0] = command["cwd"]
     vars(multiprocessing.process)["ORIGINAL_DIR"] = command["cwd"]  # where its workers start
     if any(name in os.environ for name in COVERAGE):
-        importlib.import_module("coverage").process_startup()
+        coverage.process_startup()
     arguments: list[str] = command["arguments"]
     return arguments
 

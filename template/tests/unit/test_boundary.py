@@ -57,7 +57,7 @@ async def test_refusal_of_a_body_that_has_ended_is_sent_at_once() -> None:
         sent.append(message.get("status"))
 
     boundary = ErrorBoundary(refuse, broken_response, "X-Request-ID", lambda app: app)
-    scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+    scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": []}
     await boundary(scope, receive, send)
     assert sent == [413, None]
 
