@@ -23,7 +23,7 @@ def test_generated_suite_and_checks_pass(render: Render, answers: Answers) -> No
     folder = render(**answers)
     assert "Required test coverage of 95.0% reached" in make(folder, "test")
     checked = make(folder, "lint")
-    assert "Contracts: 3 kept, 0 broken" in checked
+    assert "Contracts: 6 kept, 0 broken" in checked
     assert "files follow them" in checked
 
 

@@ -24,8 +24,7 @@ from starlette.datastructures import Headers
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
-from src.airtight.hooks import failure_logged, register, request_started
-from src.airtight.logging import redact, request_fields
+from src.airtight import hooks, redact, request_fields
 from src.config import APP_METADATA
 
 LOCAL_CLIENTS = ("127.0.0.1", "::1")
@@ -232,5 +231,5 @@ def is_local(scope: Scope) -> bool:
 def add_to(app: FastAPI) -> None:
     """Add the page to an application, and failures to the page."""
     app.router.routes += [LocalRoute("/debug/errors", page), LocalRoute("/debug/errors/live", live)]
-    register(failure_logged, add_failure)
-    register(request_started, note_request)
+    hooks.register(hooks.failure_logged, add_failure)
+    hooks.register(hooks.request_started, note_request)

@@ -1,9 +1,5 @@
 """The settings: read from the environment and `.env`, checked when the service starts."""
 
-# copier: if false
-# fmt: off
-# isort: off
-# copier: endif
 import json
 # copier: if "prometheus" in observability
 import os
@@ -19,13 +15,13 @@ import pydantic
 from dotenv import dotenv_values
 # copier: endif
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
-
 # copier: if "sentry" in observability
-from src.airtight.sentry import SentryDsn
+from sentry_sdk.utils import Dsn
 # copier: endif
+
 # copier: if stores
-from src.airtight.tracebacks import invalid_values
 # copier: if "postgres" in stores
 from src.utils.postgres_url import normalise_postgres_url
 # copier: endif
@@ -34,14 +30,6 @@ from src.utils.redis_url import check_redis_url
 # copier: endif
 from src.utils.urls import find_credentials
 
-# copier: endif
-# copier: if not stores
-from src.airtight.tracebacks import invalid_values
-
-# copier: endif
-# copier: if false
-# isort: on
-# fmt: on
 # copier: endif
 ROOT = Path(__file__).resolve().parents[1]
 ENV_FILE = Path(".env")
@@ -163,6 +151,15 @@ def check_token(
 
 
 # copier: endif
+# copier: if "sentry" in observability
+def check_dsn(dsn: pydantic.SecretStr | None) -> pydantic.SecretStr | None:
+    """Refuse what is no DSN of Sentry."""
+    if dsn is not None:
+        Dsn(dsn.get_secret_value())
+    return dsn
+
+
+# copier: endif
 # copier: if "postgres" in stores
 PostgresUrl = Annotated[
     pydantic.Secret[pydantic.PostgresDsn],
@@ -247,7 +244,7 @@ class Settings(BaseSettings):
     worker_metrics_port: int = Field(default=0, ge=0, le=65535)  # 0: nowhere
     # copier: endif
     # copier: if "sentry" in observability
-    sentry_dsn: SentryDsn | None = None
+    sentry_dsn: Annotated[pydantic.SecretStr | None, AfterValidator(check_dsn)] = None
     # copier: endif
     # copier: if "opentelemetry" in observability
     # of a collector, for OTLP over HTTP
@@ -263,9 +260,10 @@ def load_settings() -> Settings:
     check_env_file()
     try:
         return Settings()
-    except (pydantic.ValidationError, SettingsError) as exc:
-        problems = [describe(error) for error in invalid_values(exc)]
-        refuse("; ".join(problems) or str(exc))
+    except pydantic.ValidationError as exc:
+        refuse("; ".join(map(describe, exc.errors())))
+    except SettingsError as exc:
+        refuse(str(exc))
 
 
 def check_env_file() -> None:
@@ -279,10 +277,13 @@ def check_env_file() -> None:
         refuse(f".env cannot be read: {exc.strerror}")
 
 
-def describe(error: dict[str, Any]) -> str:
-    """Return the name of a setting, and what is wrong with it."""
-    names = [str(name) for name in error["loc"][:1]]
-    return ": ".join([*names, error["msg"]])
+def describe(error: ErrorDetails) -> str:
+    """Return the name of a setting, and what is wrong with it, without its value."""
+    message = error["msg"]
+    value = error["input"]
+    if isinstance(value, str) and value and error["type"] != "literal_error":
+        message = message.replace(value, "***")
+    return ": ".join([*map(str, error["loc"][:1]), message])
 
 
 def refuse(problem: str) -> NoReturn:

@@ -1,9 +1,5 @@
 """The only place that builds, wires and closes; everything else is handed what it needs."""
 
-# copier: if false
-# fmt: off
-# isort: off
-# copier: endif
 import gc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
@@ -13,53 +9,24 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-# copier: if stores
-from src.airtight import outgoing
-# copier: endif
-from src.airtight.application import AirtightAPI
-from src.airtight.lifespan import report_lifespan_errors
-from src.airtight.logging import configure_logging
-# copier: if "prometheus" in observability
-from src.airtight.metrics import enable_multiprocess, init_metrics, watch_pools
-# copier: endif
-# copier: if "sentry" in observability
-from src.airtight.sentry import init_sentry
-# copier: endif
-# copier: if "opentelemetry" in observability
-from src.airtight.tracing import init_tracing
-# copier: endif
-from src.api import health
-# copier: if example == "decisions"
-from src.api.decisions import router as decisions_router
-# copier: endif
-# copier: if "prometheus" in observability
-from src.api.metrics import router as metrics_router
-# copier: endif
+from src.airtight import AirtightAPI, configure_logging, report_lifespan_errors
+from src.api.routers import ROUTERS
 # copier: if example == "orders"
-from src.api.orders import router as orders_router
-# copier: endif
-# copier: if example == "decisions"
-from src.clients.decisions import DecisionRepository
-# copier: endif
-# copier: if example == "orders"
-from src.clients.http import UpstreamClient
-# copier: endif
-# copier: if "postgres" in stores
-from src.clients.migrations import MigrationCheck
-# copier: endif
-# copier: if example == "decisions"
-from src.clients.redis import BaseRedisClient
+from src.clients.tax_office import connect_tax_office
 # copier: endif
 from src.config import APP_METADATA, ROOT, SERVICE_NAME, Settings, load_settings
 # copier: if "postgres" in stores
-from src.connectors.postgres import PostgresConnector
+from src.connectors.migrations import MigrationCheck
+from src.connectors.postgres import connect_postgres
 # copier: endif
 # copier: if "redis" in stores and example != "orders"
-from src.connectors.redis import RedisConnector
+from src.connectors.redis import connect_redis
+# copier: endif
+# copier: if observability
+from src.observability import init_observability
 # copier: endif
 # copier: if example == "decisions"
-from src.models.credit_score import Scorecard
-from src.services.decisions import DecisionService
+from src.services.decisions import build_decision_service
 # copier: endif
 # copier: if example == "orders"
 from src.services.orders import build_order_facade, build_order_repository
@@ -67,64 +34,34 @@ from src.services.orders import build_order_facade, build_order_repository
 from src.services.readiness import Readiness
 
 
-# copier: if false
-# isort: on
-# fmt: on
-# copier: endif
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open what the service needs, and close it when it stops."""
     state = app.state
-    # copier: if stores
-    settings: Settings = state.settings
-    # copier: endif
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(report_lifespan_errors())
-        state.readiness = readiness = await stack.enter_async_context(aclosing(Readiness()))
+        readiness = await stack.enter_async_context(aclosing(Readiness()))
+        state.readiness = readiness
         # copier: if "postgres" in stores
-        state.postgres = PostgresConnector(
-            settings.database_url.get_secret_value(),
-            settings.database_pool_size,
-            settings.database_timeout,
-            statement_cache_size=settings.database_statement_cache_size,
-            on_connect=outgoing.observe_connection,
-        )
-        migrations = MigrationCheck(state.postgres, ROOT / "migrations" / "versions")
-        readiness.stores["postgres"] = state.postgres
-        readiness.add_check("postgres", migrations.check)
+        postgres = connect_postgres(state.settings)
+        readiness.add_store("postgres", postgres, MigrationCheck(postgres).check)
+        state.postgres = postgres
         # copier: endif
         # copier: if "redis" in stores and example != "orders"
-        state.redis = RedisConnector(
-            settings.redis_url.get_secret_value(),
-            settings.redis_pool_size,
-            settings.redis_timeout,
-            observe_command=outgoing.observe_command,
-        )
-        readiness.stores["redis"] = state.redis
+        redis = connect_redis(state.settings)
+        readiness.add_store("redis", redis)
+        state.redis = redis
         # copier: endif
         await readiness.check()
-        # copier: if "prometheus" in observability
-        watch_pools(readiness.stores)
-        # copier: endif
         # copier: if example == "decisions"
-        cache = BaseRedisClient(state.redis, settings.redis_prefix)
-        state.decisions = DecisionService(
-            Scorecard.load(settings.model_path),
-            cache,
-            DecisionRepository(state.postgres),
-            settings.features_ttl,
-            readiness.outages,
+        state.decisions = build_decision_service(
+            state.settings, postgres, redis, readiness.outages
         )
         # copier: endif
         # copier: if example == "orders"
-        orders = build_order_repository(settings, state.postgres)
-        tax_office = UpstreamClient(
-            str(settings.tax_office_url),
-            timeout=settings.tax_office_timeout,
-            observe=outgoing.observe_calls(settings.request_id_header),
-        )
-        await stack.enter_async_context(tax_office)
-        state.orders = build_order_facade(settings, orders, tax_office)
+        orders = build_order_repository(state.settings, postgres)
+        tax_office = await stack.enter_async_context(connect_tax_office(state.settings))
+        state.orders = build_order_facade(state.settings, orders, tax_office)
         # copier: endif
         gc.collect()
         gc.freeze()  # what lives as long as the service is not looked through again at each collection
@@ -143,14 +80,8 @@ def create_app() -> FastAPI:
         redact_fields=settings.redact_fields,
     )
     options: dict[str, Any] = dict(APP_METADATA)
-    # copier: if "prometheus" in observability
-    init_metrics()
-    # copier: endif
-    # copier: if "sentry" in observability
-    init_sentry(settings.sentry_dsn, settings.environment)
-    # copier: endif
-    # copier: if "opentelemetry" in observability
-    options["telemetry"] = init_tracing(settings.otel_exporter_otlp_endpoint, SERVICE_NAME)
+    # copier: if observability
+    options |= init_observability(settings)
     # copier: endif
     app = AirtightAPI(
         lifespan=lifespan,
@@ -160,17 +91,8 @@ def create_app() -> FastAPI:
         **options,
     )
     app.state.settings = settings
-    # copier: if example == "decisions"
-    app.include_router(decisions_router)
-    # copier: endif
-    # copier: if example == "orders"
-    app.include_router(orders_router)
-    # copier: endif
-    # Last, since a request is compared with all routes before its own.
-    app.include_router(health.router)
-    # copier: if "prometheus" in observability
-    app.include_router(metrics_router)
-    # copier: endif
+    for router in ROUTERS:
+        app.include_router(router)
     if settings.environment == "development" and (ROOT / "dev").is_dir():  # which no image has
         import_module("dev.errors_page").add_to(app)
     return app
@@ -180,9 +102,6 @@ app = create_app()
 
 if __name__ == "__main__":
     settings: Settings = app.state.settings
-    # copier: if "prometheus" in observability
-    enable_multiprocess(settings.workers)
-    # copier: endif
     uvicorn.run(
         app if settings.workers == 1 else "src.main:app",
         host=settings.host,

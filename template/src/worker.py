@@ -4,10 +4,6 @@
 were given up announced again.
 """
 
-# copier: if false
-# fmt: off
-# isort: off
-# copier: endif
 import asyncio
 import logging
 import signal
@@ -19,10 +15,8 @@ from math import nan
 # copier: endif
 from uuid import UUID
 
-from src.airtight.lifespan import report_lifespan_errors
-from src.airtight.logging import configure_logging, report_exception
+from src.airtight import configure_logging, report_exception, report_lifespan_errors
 from src.airtight.messages import process_message
-from src.airtight.outgoing import observe_calls, observe_command, observe_connection
 # copier: if "sentry" in observability
 from src.airtight.sentry import init_sentry
 # copier: endif
@@ -35,16 +29,13 @@ from src.airtight.worker_tracing import init_worker_tracing
 from src.clients.http import UpstreamClient
 from src.clients.order_stream import OrderStream, StreamMessage
 from src.clients.orders import OrderRepository, RetryLimits
+from src.clients.tax_office import connect_tax_office
 from src.config import SERVICE_NAME, Settings, load_settings
-from src.connectors.postgres import PostgresConnector
-from src.connectors.redis import RedisConnector
+from src.connectors.postgres import PostgresConnector, connect_postgres
+from src.connectors.redis import RedisConnector, connect_redis
 from src.services.orders import OrderFacade, build_order_facade, build_order_repository
 from src.utils.errors import APIError, OrderError, OrderNotFoundError, UnavailableError
 
-# copier: if false
-# isort: on
-# fmt: on
-# copier: endif
 logger = logging.getLogger(__name__)
 PAUSE = 0.5  # seconds, after a failure
 MAX_ANNOUNCED = 100  # orders in one transaction
@@ -252,38 +243,6 @@ async def replay(settings: Settings) -> None:
         orders = build_order_repository(settings, postgres)
         count = await orders.replay_dead_letters()
         logger.info("dead letters replayed", extra={"count": count})
-
-
-def connect_postgres(settings: Settings) -> PostgresConnector:
-    """Return a connector to PostgreSQL, which connects when it is used."""
-    url = settings.database_url.get_secret_value()
-    return PostgresConnector(
-        url,
-        settings.database_pool_size,
-        settings.database_timeout,
-        statement_cache_size=settings.database_statement_cache_size,
-        on_connect=observe_connection,
-    )
-
-
-def connect_redis(settings: Settings) -> RedisConnector:
-    """Return a connector to Redis, which connects when it is used."""
-    url = settings.redis_url.get_secret_value()
-    return RedisConnector(
-        url,
-        settings.redis_pool_size,
-        settings.redis_timeout,
-        observe_command=observe_command,
-    )
-
-
-def connect_tax_office(settings: Settings) -> UpstreamClient:
-    """Return a client of the tax office, which connects when it is used."""
-    return UpstreamClient(
-        str(settings.tax_office_url),
-        timeout=settings.tax_office_timeout,
-        observe=observe_calls(settings.request_id_header),
-    )
 
 
 def main(*arguments: str) -> None:

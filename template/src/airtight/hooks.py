@@ -15,22 +15,16 @@ Hook = TypeVar("Hook", bound=Callable[..., Any])
 request_started: list[Callable[[Any, str], None]] = []
 # With the method, the route, the status and the seconds.
 request_finished: list[Callable[[str, str | None, int, float], None]] = []
-# copier: if example == "orders"
 # With the message's fields, and with the fields of its log record.
 message_started: list[Callable[[dict[bytes, bytes], dict[str, Any]], None]] = []
 # With the outcome and the seconds.
 message_finished: list[Callable[[str, float], None]] = []
-# copier: endif
 # With the request to another service; returns what is entered around the call.
 call_started: list[Callable[[Any], AbstractContextManager[None]]] = []
-# copier: if "redis" in stores
-# With the name of a command to Redis; returns what is entered around it.
+# With the name of a command to a store; returns what is entered around it.
 command_started: list[Callable[[str], AbstractContextManager[None]]] = []
-# copier: endif
-# copier: if "postgres" in stores
-# With a new connection to PostgreSQL.
+# With a new connection to a database.
 connection_opened: list[Callable[[Any], Awaitable[None]]] = []
-# copier: endif
 # With headers; adds those by which another process continues the trace.
 trace_injectors: list[Callable[[dict[str, str]], None]] = []
 # With the record and its redacted fields.

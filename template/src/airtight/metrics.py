@@ -64,12 +64,17 @@ class Store(Protocol):
         """Return the number of connections by state."""
 
 
-def init_metrics() -> None:
+def init_metrics(workers: int = 1) -> None:
     """Count requests and failures from now on.
 
     A failure of our own that has not happened yet is exported as 0: Prometheus sees no increase in
     a counter that appears with 1.
+
+    Args:
+        workers: the number of processes that this one starts; they add up their metrics.
     """
+    if workers > 1 and not MULTIPROC_DIR:
+        _enable_multiprocess()
     ERRORS.labels("unexpected", "CRITICAL")
     for error_class in _with_subclasses(APIError):
         _error_labels.add(error_class.__qualname__)
@@ -78,6 +83,13 @@ def init_metrics() -> None:
     register(request_started, _count_started_request)
     register(request_finished, _observe_request)
     register(failure_logged, _count_failure)
+
+
+def _enable_multiprocess() -> None:
+    """Have the workers that this process starts share a folder for their metrics."""
+    folder = TemporaryDirectory(prefix="metrics-")
+    atexit.register(folder.cleanup)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder.name
 
 
 def _with_subclasses(error_class: type[APIError]) -> set[type[APIError]]:
@@ -157,11 +169,3 @@ def render_metrics(stores: Mapping[str, Store], available: Mapping[str, bool]) -
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry)
-
-
-def enable_multiprocess(workers: int) -> None:
-    """Have the workers that this process starts add up their metrics, in a folder of their own."""
-    if workers > 1 and not MULTIPROC_DIR:
-        folder = TemporaryDirectory(prefix="metrics-")
-        atexit.register(folder.cleanup)
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder.name

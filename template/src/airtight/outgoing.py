@@ -41,17 +41,14 @@ def _enter_all(observers: Sequence[Observer], observed: Any) -> Iterator[None]:
         yield
 
 
-# copier: if "postgres" in stores
 async def observe_connection(connection: Any) -> None:
-    """Have the hooks see a new connection to PostgreSQL."""
+    """Have the hooks see a new connection to a database."""
     for hook in hooks.connection_opened:
         await hook(connection)
 
 
-# copier: endif
-# copier: if "redis" in stores
 def observe_command(command: str) -> AbstractContextManager[None]:
-    """Return what is entered around a command to Redis, so that the hooks see it.
+    """Return what is entered around a command to a store, so that the hooks see it.
 
     Args:
         command: its name.
@@ -59,7 +56,6 @@ def observe_command(command: str) -> AbstractContextManager[None]:
     return _observe(hooks.command_started, command)
 
 
-# copier: endif
 def trace_headers() -> dict[str, str]:
     """Return the headers by which another process continues the current trace, if there is one."""
     headers: dict[str, str] = {}

@@ -2,25 +2,17 @@
 
 import asyncio
 import logging
-from typing import Annotated, Any
+from typing import Any
 
 import sentry_sdk
-from pydantic import AfterValidator, SecretStr
-from sentry_sdk.utils import Dsn, event_from_exception
+from pydantic import SecretStr
+from sentry_sdk.utils import event_from_exception
 
 from .hooks import failure_logged, register, service_stopped
 from .logging import redact
 from .tracebacks import ROW_VALUES
 
 FLUSH_TIMEOUT = 2  # seconds, for the last events when the service stops
-
-
-def _check_dsn(dsn: SecretStr) -> SecretStr:
-    Dsn(dsn.get_secret_value())
-    return dsn
-
-
-SentryDsn = Annotated[SecretStr, AfterValidator(_check_dsn)]
 
 
 def init_sentry(dsn: SecretStr | None, environment: str) -> None:

@@ -1,9 +1,5 @@
 """Spans for OpenTelemetry around what FastAPI does not see, and ids that connect records and traces."""
 
-# copier: if false
-# fmt: off
-# isort: off
-# copier: endif
 import logging
 import os
 # copier: if "postgres" in stores
@@ -19,10 +15,6 @@ from pydantic import AnyHttpUrl
 
 from . import hooks
 
-# copier: if false
-# isort: on
-# fmt: on
-# copier: endif
 tracer = trace.get_tracer("src")
 MAX_QUERY = 2_000  # characters of a statement in its span
 

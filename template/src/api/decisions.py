@@ -4,7 +4,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Response
 
-from src.airtight.openapi import raises
+from src.airtight import raises
 from src.api.dependencies import DecisionServiceDep
 from src.models.credit_score import CreditApplication, Decision
 from src.utils.errors import DecisionNotFoundError

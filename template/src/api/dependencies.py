@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from src.airtight.context import get_correlation_id
+from src.airtight import get_correlation_id
 from src.config import Settings
 from src.services import (
     # copier: if example == "decisions"

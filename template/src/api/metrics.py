@@ -1,15 +1,26 @@
 """The page that Prometheus reads."""
 
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 
-from src.airtight.metrics import render_metrics
+from src.airtight.metrics import render_metrics, watch_pools
 from src.api.dependencies import ReadinessDep, SettingsDep
 from src.utils.errors import WrongTokenError
 
-router = APIRouter(include_in_schema=False)
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Keep the gauges of this worker's pools up to date, since another may be scraped."""
+    watch_pools(app.state.readiness.stores)
+    yield
+
+
+router = APIRouter(include_in_schema=False, lifespan=lifespan)
 
 
 @router.get("/metrics")

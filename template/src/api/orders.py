@@ -5,8 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Response
 
-from src.airtight.openapi import raises
-from src.airtight.outgoing import trace_headers
+from src.airtight import raises, trace_headers
 from src.api.dependencies import CorrelationId, OrderFacadeDep
 from src.models.order import NewOrder, Order, Origin
 from src.utils.errors import (

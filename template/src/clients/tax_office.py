@@ -6,8 +6,10 @@ from typing import Annotated
 import httpx2
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
+from src.airtight import observe_calls
 from src.clients.http import UpstreamClient, parse_response
 from src.clients.orders import OrderRepository
+from src.config import Settings
 from src.models.order import Receipt
 from src.utils.errors import (
     ReceiptEmissionFailedError,
@@ -126,3 +128,12 @@ class TaxOffice:
         except UpstreamUnreachableError:
             # The connection may have been an old one; the key makes a second call safe.
             return await self._client.post("/receipts", json=content, headers=key)
+
+
+def connect_tax_office(settings: Settings) -> UpstreamClient:
+    """Return a client of the tax office, which connects when it is used."""
+    return UpstreamClient(
+        str(settings.tax_office_url),
+        timeout=settings.tax_office_timeout,
+        observe=observe_calls(settings.request_id_header),
+    )

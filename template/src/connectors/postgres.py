@@ -12,6 +12,8 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 from pydantic import PostgresDsn
 
+from src.airtight import observe_connection
+from src.config import Settings
 from src.utils.errors import (
     APIError,
     PostgresConnectionError,
@@ -283,3 +285,14 @@ def _hide_values(exc: BaseException) -> None:
             error.__cause__ = None
             error.__suppress_context__ = True
         error = error.__cause__ or error.__context__
+
+
+def connect_postgres(settings: Settings) -> PostgresConnector:
+    """Return a connector to PostgreSQL, as the settings say."""
+    return PostgresConnector(
+        settings.database_url.get_secret_value(),
+        settings.database_pool_size,
+        settings.database_timeout,
+        statement_cache_size=settings.database_statement_cache_size,
+        on_connect=observe_connection,
+    )

@@ -11,6 +11,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, InvalidResponse, RedisError, TimeoutError
 
+from src.airtight import observe_command
+from src.config import Settings
 from src.utils.errors import (
     APIError,
     RedisConnectionError,
@@ -149,3 +151,13 @@ def _code(exc: Exception) -> str:
     """Return the code with which Redis has refused a command; the driver removes some."""
     code: str | None = getattr(exc, "status_code", None)
     return code or str(exc).partition(" ")[0]
+
+
+def connect_redis(settings: Settings) -> RedisConnector:
+    """Return a connector to Redis, as the settings say."""
+    return RedisConnector(
+        settings.redis_url.get_secret_value(),
+        settings.redis_pool_size,
+        settings.redis_timeout,
+        observe_command=observe_command,
+    )

@@ -8,6 +8,9 @@ from pydantic import ValidationError
 
 from src.clients.decisions import DecisionRepository
 from src.clients.redis import BaseRedisClient
+from src.config import Settings
+from src.connectors.postgres import PostgresConnector
+from src.connectors.redis import RedisConnector
 from src.models.credit_score import CreditApplication, Decision, Features, Scorecard
 from src.services.readiness import OutageLog
 from src.utils.errors import StoreRefusedError, UnavailableError
@@ -95,3 +98,16 @@ class DecisionService:
             self._outages.failed("redis", "write", exc)
         else:
             self._outages.succeeded("redis", "write")
+
+
+def build_decision_service(
+    settings: Settings, postgres: PostgresConnector, redis: RedisConnector, outages: OutageLog
+) -> DecisionService:
+    """Build the service of its parts."""
+    return DecisionService(
+        Scorecard.load(settings.model_path),
+        BaseRedisClient(redis, settings.redis_prefix),
+        DecisionRepository(postgres),
+        settings.features_ttl,
+        outages,
+    )

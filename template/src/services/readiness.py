@@ -3,8 +3,8 @@
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
 from src.utils.errors import APIError, UnavailableError
 
@@ -64,13 +64,20 @@ class Readiness:
     """
 
     def __init__(self) -> None:
-        self.stores: dict[str, Any] = {}
+        self.stores: dict[str, Store] = {}
         self.outages = OutageLog()
-        self._checks: dict[str, list[Check]] = defaultdict(list)
+        self._checks: dict[str, Sequence[Check]] = {}
 
-    def add_check(self, store: str, check: Check) -> None:
-        """Add what a store has to pass besides being alive; a check raises UnavailableError."""
-        self._checks[store].append(check)
+    def add_store(self, name: str, store: Store, *checks: Check) -> None:
+        """Check a store from now on, and close it at the end.
+
+        Args:
+            name: of the store.
+            store: the store.
+            checks: what it has to pass besides being alive; they raise UnavailableError.
+        """
+        self.stores[name] = store
+        self._checks[name] = checks
 
     async def check(self) -> dict[str, bool]:
         """Return for each store whether it can be used."""

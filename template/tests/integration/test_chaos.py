@@ -152,10 +152,12 @@ def test_tax_office_that_stays_unreachable_makes_a_dead_letter_in_the_end(tmp_pa
             order_id=order_id,
         )
         assert "ConnectError" in last["exception"]  # of this attempt, or of what opened the circuit
-        shop.office.start()
         worker.wait(lambda _: shop.dead_letters() == 1)
+        assert worker.stop() == 0
+        shop.office.start()
         shop.replay(count=1)
-        worker.wait(lambda records: lines(records, "patient", outcome="emitted"))
+        successor = shop.worker()  # to which the tax office has not failed yet
+        successor.wait(lambda records: lines(records, "patient", outcome="emitted"))
         shop.assert_settled(order_id)
 
 

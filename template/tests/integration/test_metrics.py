@@ -1,9 +1,5 @@
 """What Prometheus reads is what has happened, in all workers together."""
 
-# copier: if false
-# fmt: off
-# isort: off
-# copier: endif
 # copier: if stores
 import asyncio
 # copier: endif
@@ -29,10 +25,6 @@ from src.connectors.redis import RedisConnector
 # copier: endif
 from tests.support.service import FAULTY, ROOT, Service, copy_with, running
 
-# copier: if false
-# isort: on
-# fmt: on
-# copier: endif
 # copier: if example == "orders"
 OF_WORKERS = {"message_duration_seconds_count", "worker_lag_seconds", "dead_letters"}
 # copier: endif

@@ -5,20 +5,12 @@ from pathlib import Path
 
 import pytest
 
-# copier: if false
-# fmt: off
-# isort: off
-# copier: endif
 # copier: if "postgres" in stores
 from tests.support.migrations import migrate
 # copier: endif
 from tests.support.service import Record, Service, failures, running
 from tests.support.stores import Victim, open_folder
 
-# copier: if false
-# isort: on
-# fmt: on
-# copier: endif
 STORES = {
     # copier: if "postgres" in stores
     "postgres": "DATABASE_URL",

@@ -1,9 +1,5 @@
 """What observes a service shows what a worker does, whatever the outcome of a message."""
 
-# copier: if false
-# fmt: off
-# isort: off
-# copier: endif
 # copier: if "prometheus" in observability
 import asyncio
 import logging
@@ -51,10 +47,6 @@ from tests.support import sink
 from tests.support.orders import Shop, lines, opened
 from tests.support.service import Record, Service, levels_and_errors
 
-# copier: if false
-# isort: on
-# fmt: on
-# copier: endif
 # copier: if "prometheus" in observability
 AN_HOUR = 3_600  # seconds
 LAG = ("worker_lag_seconds",)

@@ -24,6 +24,10 @@ class FakeStore:
         """Note that the store was closed."""
         self.is_closed = True
 
+    def pool(self) -> dict[str, int]:
+        """Return no connections."""
+        return {}
+
 
 async def test_outage_and_recovery_are_logged_once(
     caplog: pytest.LogCaptureFixture,
@@ -32,7 +36,8 @@ async def test_outage_and_recovery_are_logged_once(
     caplog.set_level(logging.INFO)
     readiness = Readiness()
     store = FakeStore()
-    readiness.stores |= {"shelf": store, "cellar": FakeStore()}
+    readiness.add_store("shelf", store)
+    readiness.add_store("cellar", FakeStore())
     for is_available in (True, False, False, True, True):
         store.is_available = is_available
         states = await readiness.check()
@@ -49,7 +54,8 @@ async def test_all_stores_are_closed() -> None:
     readiness = Readiness()
     shelf = FakeStore()
     cellar = FakeStore()
-    readiness.stores |= {"shelf": shelf, "cellar": cellar}
+    readiness.add_store("shelf", shelf)
+    readiness.add_store("cellar", cellar)
     await readiness.aclose()
     assert shelf.is_closed
     assert cellar.is_closed

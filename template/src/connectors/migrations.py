@@ -4,9 +4,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from src.config import ROOT
 from src.connectors.postgres import Executor
 from src.utils.errors import SchemaOutdatedError, StoreRefusedError
 
+FOLDER = ROOT / "migrations" / "versions"
 SELECT_REVISION = "SELECT version_num FROM alembic_version"
 ASSIGNMENT = re.compile(r"^(revision|down_revision)\b[^=\n]*= *(.+)$", re.MULTILINE)
 QUOTED = re.compile(r"""["']([^"']+)["']""")
@@ -31,7 +33,7 @@ class MigrationCheck:
         folder: the migrations.
     """
 
-    def __init__(self, database: Executor, folder: Path) -> None:
+    def __init__(self, database: Executor, folder: Path = FOLDER) -> None:
         self._database = database
         migrations = read_migrations(folder)
         self._revisions = {migration.revision for migration in migrations}

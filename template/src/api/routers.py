@@ -1,0 +1,30 @@
+"""The routers, in the order in which a request is compared with their routes."""
+
+from fastapi import APIRouter
+
+from src.api import (
+    # copier: if example == "decisions"
+    decisions,
+    # copier: endif
+    health,
+    # copier: if "prometheus" in observability
+    metrics,
+    # copier: endif
+    # copier: if example == "orders"
+    orders,
+    # copier: endif
+)
+
+ROUTERS: list[APIRouter] = [
+    # copier: if example == "decisions"
+    decisions.router,
+    # copier: endif
+    # copier: if example == "orders"
+    orders.router,
+    # copier: endif
+    # Last, since a request is compared with all routes before its own.
+    health.router,
+    # copier: if "prometheus" in observability
+    metrics.router,
+    # copier: endif
+]
