@@ -11,9 +11,6 @@ from fastapi import FastAPI
 
 from src.airtight import AirtightAPI, configure_logging, report_lifespan_errors
 from src.api.routers import ROUTERS
-# copier: if example == "orders"
-from src.clients.tax_office import connect_tax_office
-# copier: endif
 from src.config import APP_METADATA, ROOT, SERVICE_NAME, Settings, load_settings
 # copier: if "postgres" in stores
 from src.connectors.migrations import MigrationCheck
@@ -29,7 +26,7 @@ from src.observability import init_observability
 from src.services.decisions import build_decision_service
 # copier: endif
 # copier: if example == "orders"
-from src.services.orders import build_order_facade, build_order_repository
+from src.services.orders import open_order_facade
 # copier: endif
 from src.services.readiness import Readiness
 
@@ -54,14 +51,11 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # copier: endif
         await readiness.check()
         # copier: if example == "decisions"
-        state.decisions = build_decision_service(
-            state.settings, postgres, redis, readiness.outages
-        )
+        state.decisions = build_decision_service(state.settings, postgres, redis, readiness.outages)
         # copier: endif
         # copier: if example == "orders"
-        orders = build_order_repository(state.settings, postgres)
-        tax_office = await stack.enter_async_context(connect_tax_office(state.settings))
-        state.orders = build_order_facade(state.settings, orders, tax_office)
+        order_facade = open_order_facade(state.settings, postgres)
+        state.orders = await stack.enter_async_context(order_facade)
         # copier: endif
         gc.collect()
         gc.freeze()  # what lives as long as the service is not looked through again at each collection

@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 from src.clients.http import UpstreamClient
 from src.clients.orders import OrderRepository
 from src.clients.printer import Printer
-from src.clients.tax_office import TaxOffice
+from src.clients.tax_office import TaxOffice, connect_tax_office
 from src.config import Settings
 from src.connectors.postgres import PostgresConnector
 from src.models.order import NewOrder, Order, Origin
@@ -96,3 +98,13 @@ def build_order_facade(
     printer = Printer(orders, settings.receipts_folder)
     tax_office = TaxOffice(orders, client)
     return OrderFacade(orders, printer, tax_office, settings.emission_timeout)
+
+
+@asynccontextmanager
+async def open_order_facade(
+    settings: Settings, connector: PostgresConnector
+) -> AsyncIterator[OrderFacade]:
+    """Build a facade and all its parts, and close its connections at the end."""
+    orders = build_order_repository(settings, connector)
+    async with connect_tax_office(settings) as client:
+        yield build_order_facade(settings, orders, client)
