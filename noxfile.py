@@ -18,6 +18,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["lint", "tests", "updates", "rendered", "observability", "containers"]
 SLOW = [
+    "test_adoption",
     "test_commands",
     "test_rendered_service",
     "test_observability",
@@ -136,6 +137,7 @@ def rendered(session: Session) -> None:
         "--dist=worksteal",
         "tests/test_rendered_service.py",
         "tests/test_commands.py",
+        "tests/test_adoption.py",
     )
 
 

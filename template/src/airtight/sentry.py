@@ -12,6 +12,7 @@ from .hooks import failure_logged, register, service_stopped
 from .logging import redact
 from .tracebacks import ROW_VALUES
 
+PACKAGE = __name__.partition(".")[0]
 FLUSH_TIMEOUT = 2  # seconds, for the last events when the service stops
 
 
@@ -31,7 +32,7 @@ def init_sentry(dsn: SecretStr | None, environment: str) -> None:
         "max_breadcrumbs": 0,
     }
     sentry_sdk.init(
-        dsn.get_secret_value(), environment=environment, in_app_include=["src"], **options
+        dsn.get_secret_value(), environment=environment, in_app_include=[PACKAGE], **options
     )
     register(failure_logged, _send)
     register(service_stopped, _flush)

@@ -15,7 +15,7 @@ from pydantic import AnyHttpUrl
 
 from . import hooks
 
-tracer = trace.get_tracer("src")
+tracer = trace.get_tracer(__name__.partition(".")[0])
 MAX_QUERY = 2_000  # characters of a statement in its span
 
 
