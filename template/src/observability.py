@@ -11,7 +11,12 @@ from src.airtight.sentry import init_sentry
 # copier: if "opentelemetry" in observability
 from src.airtight.tracing import init_tracing
 # copier: endif
-from src.config import SERVICE_NAME, Settings
+from src.config import (
+    # copier: if "opentelemetry" in observability
+    SERVICE_NAME,
+    # copier: endif
+    Settings,
+)
 
 
 def init_observability(settings: Settings) -> dict[str, Any]:

@@ -4,9 +4,19 @@ import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import SplitResult, quote, urlencode
 
-from src.utils.urls import InvalidUrlError, check_files, check_parameters, query_of, split_url
+from pydantic import AfterValidator, BeforeValidator, PostgresDsn, Secret
+
+from src.utils.urls import (
+    InvalidUrlError,
+    check_files,
+    check_parameters,
+    query_of,
+    refuse_placeholder,
+    split_url,
+)
 
 # SQLAlchemy names its driver in the scheme.
 SCHEME = re.compile(r"\s*postgres(ql)?(\+\w+)?(?=://)", re.IGNORECASE)
@@ -190,3 +200,10 @@ def _tls_mode(parameters: dict[str, str]) -> str | None:
     if mode in ("verify-ca", "verify-full"):
         return mode
     return "require"
+
+
+PostgresUrl = Annotated[
+    Secret[PostgresDsn],
+    BeforeValidator(lambda url: normalise_postgres_url(url) if isinstance(url, str) else url),
+    AfterValidator(refuse_placeholder),
+]

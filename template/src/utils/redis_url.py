@@ -1,8 +1,18 @@
 """The URL of Redis: what providers write, checked before it is used."""
 
 import re
+from typing import Annotated
 
-from src.utils.urls import InvalidUrlError, check_files, check_parameters, query_of, split_url
+from pydantic import AfterValidator, BeforeValidator, RedisDsn, Secret
+
+from src.utils.urls import (
+    InvalidUrlError,
+    check_files,
+    check_parameters,
+    query_of,
+    refuse_placeholder,
+    split_url,
+)
 
 # Valkey, which speaks Redis's protocol, has schemes of its own.
 SCHEME = re.compile(r"\s*(?:redis|valkey)(s?)(?=://)", re.IGNORECASE)
@@ -57,3 +67,10 @@ def check_redis_url(url: str) -> str:
     if not re.fullmatch(r"/?\d*", parts.path):
         raise InvalidUrlError("the database after the / must be a number, such as 0")
     return url
+
+
+RedisUrl = Annotated[
+    Secret[RedisDsn],
+    BeforeValidator(lambda url: check_redis_url(url) if isinstance(url, str) else url),
+    AfterValidator(refuse_placeholder),
+]

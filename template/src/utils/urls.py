@@ -4,7 +4,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
+
+from pydantic import Secret, ValidationInfo
+
+from src.utils.placeholders import is_placeholder
 
 HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:]*)(:\d*)?")
 
@@ -99,3 +104,14 @@ def find_credentials(url: str) -> Credentials:
     user, _, password = parts.netloc.rpartition("@")[0].partition(":")
     passwords = [unquote(password), query_of(parts).get("password", "")]
     return Credentials(unquote(user), [password for password in passwords if password])
+
+
+def refuse_placeholder(url: Secret[Any], info: ValidationInfo) -> object:
+    """Refuse, outside development, a password that everybody knows."""
+    if info.data.get("environment") != "production":
+        return url
+    credentials = find_credentials(str(url.get_secret_value()))
+    for password in credentials.passwords:
+        if is_placeholder(password) or password == credentials.user:
+            raise InvalidUrlError("it holds a placeholder instead of a password")
+    return url
