@@ -76,7 +76,7 @@ def test_reason_against_a_release_is_one_line(
 
 
 def test_from_one_on_only_a_major_step_may_need_work() -> None:
-    """Whoever updates within a major version has nothing to do."""
+    """An update within a major version needs no work by hand."""
     text = f"## [Unreleased]\n\n## [1.1.0] - 2026-02-01\n\n{NOTES}\n## [1.0.0] - 2026-01-01\n\n- It is good.\n"
     assert objections("1.1.0", text, []) == [
         "pyproject.toml: what needs upgrade notes is a major step, not a minor one"

@@ -486,7 +486,7 @@ def test_relative_path_of_the_template(clone: Path, tmp_path: Path, source: str)
     done = copier(clone, *COPY, source, "../my-service")
     assert done.returncode == 0, done.stderr
     assert f'by a relative path, "{source}"' in done.stderr
-    assert f"{clone.resolve()}; whoever updates elsewhere needs its URL" in done.stderr
+    assert f"{clone.resolve()}; to update elsewhere, write its URL" in done.stderr
     update_to_release(clone, tmp_path / "my-service")
 
 

@@ -31,7 +31,7 @@ def is_taken(host: str, port: int) -> bool:
 
 
 def password_in(folder: Path) -> str:
-    """Return the password of the store in a folder; the first call makes one up."""
+    """Return the password of the store in a folder; the first call generates one."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "password"
     if not file.exists():

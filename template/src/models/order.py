@@ -60,7 +60,7 @@ class EmissionLock:
 
     Attributes:
         order_id: of the order.
-        since: tells this lock from that of whoever takes the order over.
+        since: tells this lock from that of a worker which takes the order over.
     """
 
     order_id: UUID

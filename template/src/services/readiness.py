@@ -1,4 +1,4 @@
-"""Whether the stores can be used; one record for each outage, whoever notices it first."""
+"""Whether the stores can be used; each outage has one record."""
 
 import asyncio
 import logging

@@ -223,7 +223,7 @@ def test_new_failures_come_by_themselves(service: Service) -> None:
 
 
 def test_page_that_is_closed_leaves_nothing(service: Service) -> None:
-    """Whoever leaves costs one access line, no failure and no task."""
+    """A browser that leaves costs one access line, no failure and no task."""
     with service.client.stream("GET", f"{PATH}/live") as response:
         correlation_id = response.headers["x-request-id"]
         next(response.iter_lines())

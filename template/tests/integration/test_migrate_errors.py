@@ -1,4 +1,4 @@
-"""Whoever migrates and cannot connect reads one line that says where to look."""
+"""A migration that cannot connect ends with one line that says where to look."""
 
 import os
 import socket

@@ -62,7 +62,7 @@ def test_placeholder_is_refused_in_production(
 
 
 def test_settings_do_not_show_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever prints the settings prints no password."""
+    """Printed settings show no password."""
     monkeypatch.setenv("DATABASE_URL", "postgresql://app:hunter2@db/app")
     settings = load_settings()
     assert "hunter2" not in repr(settings) + str(settings) + settings.model_dump_json()

@@ -50,7 +50,7 @@ async def test_outage_and_recovery_are_logged_once(
 
 
 async def test_all_stores_are_closed() -> None:
-    """Whoever closes the readiness closes every store."""
+    """To close the readiness closes every store."""
     readiness = Readiness()
     shelf = FakeStore()
     cellar = FakeStore()

@@ -89,7 +89,7 @@ def _replace_handlers(handler: LogHandler) -> None:
 def report_dropped(place: str, count: int) -> None:
     """Log how many records were dropped while a place could not be written to."""
     fields = {"place": place, "dropped_records": count}
-    # Whoever writes first after the stream has recovered reports it, so not with its request's id.
+    # The first write after the stream has recovered reports it, but not with the id of its request.
     Context().run(logger.warning, "log records were dropped", extra=fields)
 
 

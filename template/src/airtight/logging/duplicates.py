@@ -1,4 +1,4 @@
-"""A failure has one record, whoever logs it first."""
+"""Drops records of failures that are logged already."""
 
 import logging
 import re

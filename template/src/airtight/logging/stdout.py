@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 STDOUT = 1
-# On a pipe Linux keeps a write of up to PIPE_BUF bytes whole, whoever else writes to it: other
+# On a pipe Linux keeps a write of up to PIPE_BUF bytes whole, also if others write to it: other
 # workers, a supervisor, a shell. It never takes a part of one, and a longer one may be torn apart.
 MAX_PIPE_LINE = 4_096  # bytes, with the line break
 # Files, terminals and sockets keep a line of this length whole.
