@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from tests.support.files import empty_folders, read
 from tests.support.template import (
+    ANCHORS,
     OBSERVERS,
     ROOT,
     Answers,
@@ -194,6 +195,30 @@ def table(markdown: Path, heading: str) -> list[list[str]]:
     return [row.strip("| ").split(" | ") for row in found[1].splitlines()]
 
 
+@pytest.mark.parametrize("answers", ANCHORS.values(), ids=ANCHORS)
+def test_errors_open_with_their_tree(render: Render, answers: Answers) -> None:
+    """The docstring of `errors.py` has each class below its base, with its status and level."""
+    folder = render(**answers)
+    text = read(folder / "src/utils/errors.py").split('"""')[1]
+    rows = re.findall(r"(?m)^    ( *)(\w+) +(\d+)  ([A-Z]+)$", text)
+    errors = {error.__name__: error for error in own_errors(folder)}
+    assert sorted(name for _, name, _, _ in rows) == sorted(errors)
+    path: list[str] = []
+    for indent, name, status, level in rows:
+        depth = len(indent) // 2
+        path[depth:] = [name]
+        assert errors[name].status_code == int(status)
+        assert logging.getLevelName(level_of(errors[name])) == level
+        if depth:
+            assert errors[name].__bases__[0].__name__ == path[depth - 1]
+
+
+def level_of(error: Any) -> int:
+    """Return the level of the records of a class of errors."""
+    level = error.level
+    return level if isinstance(level, int) else level.fget(error)
+
+
 def own_errors(folder: Path) -> list[Any]:
     """Return the error classes that a rendered service defines."""
     spec = importlib.util.spec_from_file_location("errors", folder / "src/utils/errors.py")
@@ -203,6 +228,40 @@ def own_errors(folder: Path) -> list[Any]:
     spec.loader.exec_module(module)
     found = [value for value in vars(module).values() if isinstance(value, type)]
     return [value for value in found if issubclass(value, Exception)]
+
+
+@pytest.mark.parametrize("answers", ANCHORS.values(), ids=ANCHORS)
+def test_readme_answers_with_what_exists(render: Render, answers: Answers) -> None:
+    """Each file, name, setting and command in the section "How do I ..." is in the service."""
+    folder = render(**answers)
+    section = read(folder / "README.md").partition("## How do I ...")[2].partition("\n## ")[0]
+    text = re.sub(r"(?s)```.*?```", "", section)
+    code = re.findall(r"`([^`]+)`", text.replace("\n", " "))
+    sources = "\n".join(
+        read(file) for file in folder.rglob("*") if file.suffix in (".py", ".example")
+    )
+    targets = read(folder / "Makefile")
+    missing = [
+        snippet
+        for snippet in code
+        for name in names_in(snippet)
+        if not (folder / name).exists() and name not in sources and name not in targets
+    ]
+    assert missing == []
+    assert section.count("\n**... ") >= 11
+
+
+def names_in(snippet: str) -> list[str]:
+    """Return the paths in a snippet of code, or its own names: not those of other projects."""
+    paths = re.findall(r"(?:src|tests|dev|migrations)/[\w/.]*", snippet)
+    if paths:
+        return [path.rstrip("/") for path in paths]
+    commands = re.findall(r"make (\w[\w-]*)", snippet)
+    names = re.findall(r"\b[A-Z]+_[A-Z_]+\b|\b_?[a-z]+(?:_[a-z]+)+\b", snippet)
+    foreign = ("contextvars", "loop.", "prometheus_client", "asyncio", "asyncpg", "pip")
+    if any(word in snippet for word in foreign):
+        return commands
+    return [*commands, *names]
 
 
 @pytest.mark.parametrize("example", ["decisions", "orders"])

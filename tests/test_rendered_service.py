@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.services import make, served, uv_cache
+from tests.support.services import make, run, served, uv_cache
 from tests.support.template import ANCHORS, Answers, Render
 
 
@@ -82,6 +82,28 @@ def test_answers_are_as_documented_whatever_is_sent(render: Render) -> None:
     log = service.log.read_text(encoding="utf-8")
     assert re.findall(r"(?m)^\S+ (?:ERROR|CRITICAL) .*", log) == []
     assert "status=422" in log
+
+
+def test_client_can_be_generated(render: Render, tmp_path: Path) -> None:
+    """A generator makes a client of the OpenAPI document without a warning, and its types hold."""
+    folder = render(example="orders")
+    write = "import json; from src.main import app; print(json.dumps(app.openapi()))"
+    document = tmp_path / "openapi.json"
+    printed = run(folder, sys.executable, "-m", "dev", "run", "python", "-c", write).stdout
+    document.write_text(printed.splitlines()[-1], encoding="utf-8")
+    client = tmp_path / "client"
+    generator = Path(sys.executable).with_name("openapi-python-client")
+    options = ("--path", str(document), "--output-path", str(client), "--meta", "none")
+    generated = run(tmp_path, str(generator), "generate", *options, "--fail-on-warning")
+    assert generated.returncode == 0, generated.stdout
+    models = {file.stem for file in (client / "models").glob("*.py")}
+    assert models >= {"order", "new_order", "emission", "problem", "validation_problem"}
+    assert (client / "api" / "orders" / "create_order.py").exists()
+    checked = run(tmp_path, sys.executable, "-m", "mypy", "client").stdout
+    errors = [line for line in checked.splitlines() if ": error: " in line]
+    # The generator's own file is the same for each service.
+    assert [line for line in errors if not line.startswith("client/client.py")] == []
+    assert "checked" in checked.splitlines()[-1]
 
 
 def test_tests_pass_on_a_bare_machine(render: Render, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from src.airtight import AirtightAPI, configure_logging, report_lifespan_errors
-from src.api.routers import ROUTERS
+from src.api.routers import ROUTERS, operation_id
 from src.config import APP_METADATA, ROOT, SERVICE_NAME, Settings, load_settings
 # copier: if "postgres" in stores
 from src.connectors.migrations import MigrationCheck
@@ -82,6 +82,8 @@ def create_app() -> FastAPI:
         cors_origins=settings.cors_origins,
         request_id_header=settings.request_id_header,
         max_body_size=settings.max_body_size,
+        generate_unique_id_function=operation_id,
+        separate_input_output_schemas=False,  # clients that are generated have each model once
         **options,
     )
     app.state.settings = settings

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Scope
 
 HEADERS_OF_THE_BODY = ("content-length", "content-type")
+TELEMETRY_ON = {"tracing": True, "metrics": True, "logs": True}
 build_own_response = handlers.build_error_response
 
 
@@ -42,7 +43,10 @@ def build_fastapi_response(exc: BaseException) -> Response:
 
 
 class AppBehindBoundary(AirtightAPI):
-    """FastAPI with the error boundary around it, and with FastAPI's own OpenAPI document."""
+    """FastAPI with the error boundary around it; its OpenAPI document and telemetry are FastAPI's."""
+
+    def __init__(self, *, telemetry: dict[str, Any] | None = None, **options: Any) -> None:
+        super().__init__(telemetry=TELEMETRY_ON | (telemetry or {}), **options)
 
     def openapi(self) -> dict[str, Any]:
         """Return the document that FastAPI makes."""
@@ -51,4 +55,4 @@ class AppBehindBoundary(AirtightAPI):
 
 FASTAPI = fastapi.FastAPI
 handlers.build_error_response = build_response
-fastapi.FastAPI = fastapi.applications.FastAPI = AppBehindBoundary  # type: ignore[misc]
+fastapi.FastAPI = fastapi.applications.FastAPI = AppBehindBoundary  # type: ignore[assignment, misc]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
@@ -61,6 +61,7 @@ class AirtightAPI(FastAPI, _WithBoundary):
             if error_class is not Exception or 500 not in handlers:
                 handlers.setdefault(error_class, handle_exception)
         options["telemetry"] = TELEMETRY_OFF | (options.get("telemetry") or {})
+        APIRouter(max_body_size=max_body_size)  # raises ValueError if it is no limit
         super().__init__(exception_handlers=handlers, **options)
         # Set here, the limit is checked in one place; as an argument, again in each route.
         self.max_body_size = max_body_size

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import anyio
 from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from starlette.exceptions import HTTPException, WebSocketException
 from starlette.requests import ClientDisconnect
@@ -124,12 +125,14 @@ def is_body_limit(exc: BaseException) -> bool:
 
 def is_cancelled_from_outside(exc: BaseException) -> bool:
     """Return whether somebody else, such as a server that stops, cancels the current task."""
-    if not isinstance(exc, asyncio.CancelledError):
+    if isinstance(exc, Exception):
         return False
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:  # another event loop, such as trio's
+    cancelled = anyio.get_cancelled_exc_class()
+    if not isinstance(exc, cancelled):
         return False
+    if cancelled is not asyncio.CancelledError:
+        return True  # trio raises it for no other reason
+    task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 

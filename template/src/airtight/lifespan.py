@@ -12,7 +12,7 @@ from typing import Any
 from .boundary import ErrorBoundary
 from .context import RequestContext, current_context, origin, with_origin
 from .hooks import service_stopped
-from .logging import report_exception, restore_exception_hooks
+from .logging import report_exception, restore_exception_hooks, restore_logging
 
 CANCEL_TIMEOUT = 1.0  # seconds
 POLL_INTERVAL = 0.01  # seconds
@@ -101,6 +101,7 @@ async def _wait_for_open_requests() -> None:
 @asynccontextmanager
 async def report_lifespan_errors() -> AsyncIterator[None]:
     """Log what prevents the application from starting or stopping, and what its tasks leave."""
+    restore_logging()
     loop = asyncio.get_running_loop()
     previous = loop.get_exception_handler()
     executor = ContextThreadPoolExecutor()

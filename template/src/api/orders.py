@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Header, Response
 
 from src.airtight import raises, trace_headers
 from src.api.dependencies import CorrelationId, OrderFacadeDep
-from src.models.order import NewOrder, Order, Origin
+from src.models.order import Emission, NewOrder, Order, Origin
 from src.utils.errors import (
     OrderConflictError,
     OrderEmissionTimeoutError,
@@ -60,11 +60,9 @@ async def get_order(order_id: UUID, orders: OrderFacadeDep) -> Order:
 
 
 @router.post("/{order_id}/receipt", responses=IN_PROGRESS | raises(*EMISSION_ERRORS))
-async def emit_receipt(
-    order_id: UUID, orders: OrderFacadeDep, response: Response
-) -> dict[str, str]:
+async def emit_receipt(order_id: UUID, orders: OrderFacadeDep, response: Response) -> Emission:
     """Emit the receipt of an order, unless that is done."""
     status = await orders.emit(order_id)
     if status == "emitting":
         response.status_code = 202
-    return {"order_id": str(order_id), "order_status": status}
+    return Emission(order_id=order_id, order_status=status)

@@ -1,6 +1,7 @@
 """The routers, in the order in which a request is compared with their routes."""
 
 from fastapi import APIRouter
+from fastapi.routing import APIRoute
 
 from src.api import (
     # copier: if example == "decisions"
@@ -28,3 +29,8 @@ ROUTERS: list[APIRouter] = [
     metrics.router,
     # copier: endif
 ]
+
+
+def operation_id(route: APIRoute) -> str:
+    """Return the name of a route's function, by which generated clients call it."""
+    return route.name

@@ -41,6 +41,13 @@ class Receipt(BaseModel):
     text: str
 
 
+class Emission(BaseModel):
+    """What has become of the receipt of an order."""
+
+    order_id: UUID
+    order_status: Status
+
+
 @dataclass(frozen=True)
 class Origin:
     """The request that an order comes from, which its emission belongs to as well.

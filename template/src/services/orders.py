@@ -12,7 +12,7 @@ from src.clients.printer import Printer
 from src.clients.tax_office import TaxOffice, connect_tax_office
 from src.config import Settings
 from src.connectors.postgres import PostgresConnector
-from src.models.order import NewOrder, Order, Origin
+from src.models.order import NewOrder, Order, Origin, Status
 from src.utils.errors import (
     OrderAlreadyEmittedError,
     OrderAlreadyInProgressError,
@@ -55,7 +55,7 @@ class OrderFacade:
         """Return an order; raises OrderNotFoundError."""
         return await self._status_service.get(order_id)
 
-    async def emit(self, order_id: UUID) -> str:
+    async def emit(self, order_id: UUID) -> Status:
         """Emit the receipt of an order, unless that is done or being done, and return its status.
 
         Raises:
@@ -66,7 +66,7 @@ class OrderFacade:
         except (OrderAlreadyInProgressError, OrderAlreadyEmittedError) as exc:
             facts = {"order_id": order_id, "error": type(exc).__name__}
             logger.info("nothing to emit", extra=facts)
-            return exc.order_status
+            return "emitting" if isinstance(exc, OrderAlreadyInProgressError) else "emitted"
         try:
             await self._emit_in_time(order_id)
         except BaseException as exc:

@@ -1,4 +1,50 @@
-"""Every error that this service raises on purpose; any other is a bug: 500 and CRITICAL."""
+"""Every error that this service raises on purpose; any other is a bug: 500 and CRITICAL.
+
+Error, status, and level of the record:
+
+    APIError                              500  ERROR
+      UnavailableError                    503  ERROR
+# copier: if "postgres" in stores
+        PostgresConnectionError           503  ERROR
+          PostgresConnectionNotAliveError 503  ERROR
+        PostgresTimeoutError              503  ERROR
+        SchemaOutdatedError               503  ERROR
+# copier: endif
+# copier: if "redis" in stores
+        RedisConnectionError              503  ERROR
+          RedisConnectionNotAliveError    503  ERROR
+# copier: endif
+# copier: if stores
+        StoreUnavailableError             503  ERROR
+# copier: endif
+      UpstreamError                       500  ERROR
+        UpstreamResponseError             502  ERROR
+        UpstreamUnreachableError          503  ERROR
+        UpstreamTimeoutError              504  ERROR
+      RequestTooLargeError                413  WARNING
+# copier: if "prometheus" in observability
+      WrongTokenError                     401  INFO
+# copier: endif
+# copier: if example == "decisions"
+      CreditScoringModelNotFoundError     500  ERROR
+      DecisionNotFoundError               404  INFO
+# copier: endif
+# copier: if example == "orders"
+      OrderError                          500  ERROR
+        OrderNotFoundError                404  INFO
+        OrderConflictError                409  INFO
+        OrderAlreadyInProgressError       202  INFO
+        OrderAlreadyEmittedError          200  INFO
+        OrderEmissionTimeoutError         503  ERROR
+        ReceiptGenerationFailedError      503  ERROR
+        ReceiptEmissionFailedError        503  ERROR
+          TaxOfficeUnavailableError       503  ERROR
+          ReceiptEmissionRefusedError     500  ERROR
+# copier: endif
+# copier: if stores
+      StoreRefusedError                   500  ERROR
+# copier: endif
+"""
 
 import copyreg
 import dataclasses
@@ -12,7 +58,7 @@ from typing import Any
 class APIError(Exception):
     """Something that this service knows can go wrong."""
 
-    status_code = 500  # from 500 on it is an ERROR with a traceback; below, an answer, told as INFO
+    status_code = 500  # from 500 on it is logged as an ERROR with a traceback, below as an INFO
     detail: str | None = None  # what the client may read, below 500 only
     headers: Mapping[str, str] | None = None
 
@@ -185,14 +231,12 @@ class OrderAlreadyInProgressError(OrderError):
     """The receipt of this order is being emitted."""
 
     status_code = 202
-    order_status = "emitting"
 
 
 class OrderAlreadyEmittedError(OrderError):
     """The receipt of this order has been emitted."""
 
     status_code = 200
-    order_status = "emitted"
 
 
 class OrderEmissionTimeoutError(OrderError, UnavailableError):

@@ -10,6 +10,7 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from src.airtight.bodies import MEDIA_TYPE
+from src.api.dependencies import get_readiness
 from src.main import create_app
 
 
@@ -105,3 +106,20 @@ def layers_of(app: FastAPI) -> list[type]:
         layers.append(type(layer))
         layer = layer.app
     return layers
+
+
+class FakeReadiness:
+    """Says that a store is unavailable, without one."""
+
+    async def check(self) -> dict[str, bool]:
+        """Return the state of the only store."""
+        return {"shelf": False}
+
+
+async def test_dependencies_can_be_overridden() -> None:
+    """`app.dependency_overrides` replaces what routes get, as FastAPI's documentation has it."""
+    app = create_app()
+    app.dependency_overrides[get_readiness] = FakeReadiness
+    response = await request(app, "GET", "/health/ready")
+    assert response.status_code == 503
+    assert response.json()["stores"] == {"shelf": False}

@@ -23,6 +23,7 @@ from tests.support.service import (
     request_id,
     running,
     statuses,
+    wait_until_live,
 )
 
 MODULE = ["-m", "src.main"]
@@ -55,6 +56,29 @@ def test_logs_are_the_same_however_it_is_started(
     assert len(access(records, correlation_id)) == 1
     messages = [record["message"] for record in records]
     assert "Application shutdown complete." in messages
+
+
+@pytest.mark.parametrize(
+    ("command", "reloader"),
+    [
+        ("run", []),
+        ("dev", ["Will watch", "Uvicorn running", "Started reloader", "Stopping reloader"]),
+    ],
+)
+def test_fastapi_command_keeps_the_form_of_records(command: str, reloader: list[str]) -> None:
+    """After the banner every line is a record; only a reloader writes lines of its own."""
+    service = launch("-m", "fastapi", command, "--host", "127.0.0.1", "--port", "PORT")
+    wait_until_live(service)
+    assert service.stop(signal.SIGINT) in STOPPED
+    text = "".join(service.lines)
+    banner, _, log = text.partition("Logs:")
+    assert "src.main:app" in banner
+    messages = [json.loads(line)["message"] for line in log.splitlines() if line.strip()]
+    assert messages.count("Application startup complete.") == 1
+    assert "request" in messages
+    assert len(service.errors) == len(reloader)
+    for line, start in zip(service.errors, reloader, strict=True):
+        assert line.partition("INFO:")[2].strip().startswith(start)
 
 
 def test_console_form_is_for_people() -> None:

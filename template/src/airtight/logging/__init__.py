@@ -11,6 +11,7 @@ from .configuration import (
     dropped_records,
     flush,
     restore_exception_hooks,
+    restore_logging,
 )
 from .fields import request_fields
 from .formatters import to_json
@@ -27,5 +28,6 @@ __all__ = [
     "report_exception",
     "request_fields",
     "restore_exception_hooks",
+    "restore_logging",
     "to_json",
 ]

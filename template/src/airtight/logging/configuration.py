@@ -4,10 +4,13 @@ import logging
 import logging.config
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import Context
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from uvicorn.config import LOGGING_CONFIG
 
 from .formatters import build_formatter
 from .handler import LogHandler
@@ -43,6 +46,15 @@ def configure_logging(
         levels: the levels of single loggers, such as `{"httpx2": "warning"}`.
         redact_fields: names of fields that are secret, besides those that everybody expects.
     """
+    _Current.repeat = partial(
+        configure_logging,
+        level,
+        log_format,
+        service_name,
+        log_file,
+        levels=levels,
+        redact_fields=redact_fields,
+    )
     set_redacted_names(redact_fields)
     color = log_file is None and "NO_COLOR" not in os.environ and _is_terminal()
     targets: list[Target] = [Stdout()]
@@ -54,6 +66,21 @@ def configure_logging(
     logging.config.dictConfig(build_config(level, levels or {}))
     logging.captureWarnings(True)
     hooks.set()
+    # `fastapi run` has uvicorn apply its default after it has imported the service.
+    LOGGING_CONFIG.update(incremental=True, handlers={}, loggers={})
+
+
+class _Current:
+    """Holds what configures logging as it was configured last."""
+
+    repeat: Callable[[], None] | None = None
+
+
+def restore_logging() -> None:
+    """Configure logging again if a server has put handlers of its own in place meanwhile."""
+    has_foreign_handlers = any(logging.getLogger(name).handlers for name in UVICORN_LOGGERS)
+    if has_foreign_handlers and _Current.repeat is not None:
+        _Current.repeat()
 
 
 def build_config(level: str, levels: Mapping[str, str]) -> dict[str, Any]:
