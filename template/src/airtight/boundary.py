@@ -3,6 +3,7 @@
 import random
 import re
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from time import perf_counter
 from typing import Any, ClassVar
 
@@ -73,6 +74,7 @@ class ErrorBoundary:
         finally:
             ErrorBoundary.open_requests -= 1
             current_context.reset(caller)
+            del scope[EXCHANGE]  # else both live until the garbage collector finds the cycle
 
 
 class Exchange:
@@ -89,6 +91,7 @@ class Exchange:
         "_has_body_ended",
         "_is_nested",
         "_is_replaced",
+        "_other_headers",
         "_receive",
         "_request_id",
         "_send",
@@ -117,21 +120,21 @@ class Exchange:
             request_id = b"%032x" % random.getrandbits(128)  # an id, not a secret
         self._request_id = request_id
         self.context = RequestContext(request_id.decode())
-        scope["headers"] = [*self._other_headers(), (boundary.header, request_id)]
+        scope["headers"] = [*self._other_headers, (boundary.header, request_id)]
         scope[EXCHANGE] = self
 
     def _read_headers(self, name: bytes) -> bytes:
+        """Note what is needed of the headers, and return the id that the client has sent."""
         request_id = b""
-        for header, value in self.scope["headers"]:
+        headers = self.scope["headers"]
+        for header, value in headers:
             if header == name:
                 request_id = value
+                headers = [other for other in self.scope["headers"] if other[0] != name]
             elif header == b"content-length":
                 self._content_length = value
+        self._other_headers = headers
         return request_id
-
-    def _other_headers(self) -> list[tuple[bytes, bytes]]:
-        name = self._boundary.header
-        return [header for header in self.scope["headers"] if header[0] != name]
 
     async def run(self) -> None:
         """Serve the request; an exception that somebody outside waits for goes on."""
@@ -368,9 +371,20 @@ def check_start(status: Any, headers: list[tuple[bytes, bytes]]) -> None:
     if not isinstance(status, int) or not 100 <= status <= 599:
         raise InvalidResponseError(f"status {status!r:.50} cannot be sent")
     for name, value in headers:
-        if not isinstance(name, bytes) or not isinstance(value, bytes):
-            raise InvalidResponseError("a header is not of bytes")
-        if INVALID_VALUE.search(value) or not VALID_NAME.fullmatch(name):
+        try:
+            lowered = lower_name(name)
+            invalid = INVALID_VALUE.search(value)
+        except (TypeError, AttributeError) as exc:
+            raise InvalidResponseError("a header is not of bytes") from exc
+        if lowered is None or invalid:
             raise InvalidResponseError("a header has a character that cannot be sent")
-        if name.lower() == b"content-length" and not value.isdigit():
+        if lowered == b"content-length" and not value.isdigit():
             raise InvalidResponseError("Content-Length is not a number")
+
+
+@lru_cache(maxsize=256)
+def lower_name(name: bytes) -> bytes | None:
+    """Return the name of a header in lower case; None if it has a character that cannot be sent."""
+    if not VALID_NAME.fullmatch(name):
+        return None
+    return name.lower()
