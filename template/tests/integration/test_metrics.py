@@ -1,8 +1,5 @@
 """What Prometheus reads is what has happened, in all workers together."""
 
-# copier: if stores
-import asyncio
-# copier: endif
 import os
 import re
 import signal
@@ -14,15 +11,6 @@ import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-# copier: if stores
-from src.config import load_settings
-# copier: endif
-# copier: if "postgres" in stores
-from src.connectors.postgres import PostgresConnector
-# copier: endif
-# copier: if "redis" in stores
-from src.connectors.redis import RedisConnector
-# copier: endif
 from tests.support.service import FAULTY, ROOT, Service, copy_with, running
 
 # copier: if example == "orders"
@@ -227,40 +215,6 @@ def store_states(service: Service) -> set[float]:
     """Return the states of all stores: 1 is up, 0 is down."""
     samples = scrape(service)
     return {value for key, value in samples.items() if key[0] == "store_up"}
-
-
-# copier: endif
-# copier: if "postgres" in stores
-async def test_pool_of_postgres_is_shown() -> None:
-    """Connections in use and idle, and callers that wait, are counted."""
-    url = load_settings().database_url.get_secret_value()
-    postgres = PostgresConnector(url, 1, 5)
-    assert postgres.pool() == {"in_use": 0, "idle": 0, "waiting": 0}
-    async with postgres.connection():
-        waiting = asyncio.create_task(postgres.is_alive())
-        await asyncio.sleep(0)
-        assert postgres.pool() == {"in_use": 1, "idle": 0, "waiting": 1}
-    await waiting
-    assert postgres.pool() == {"in_use": 0, "idle": 1, "waiting": 0}
-    await postgres.aclose()
-
-
-# copier: endif
-# copier: if "redis" in stores
-async def test_pool_of_redis_is_shown() -> None:
-    """Connections in use and idle, and callers that wait, are counted."""
-    url = load_settings().redis_url.get_secret_value()
-    redis = RedisConnector(url, 1, 5)
-    all_in_use = {"in_use": 1, "idle": 0, "waiting": 2}
-    assert redis.pool() == {"in_use": 0, "idle": 0, "waiting": 0}
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
-        for _ in range(3):
-            waiting = redis.call("BLPOP", "no-such-list", 0.5)
-            group.create_task(waiting)
-        while redis.pool() != all_in_use:  # noqa: ASYNC110 - a pool has no event to await
-            await asyncio.sleep(0)
-    assert redis.pool() == {"in_use": 0, "idle": 1, "waiting": 0}
-    await redis.aclose()
 
 
 # copier: endif

@@ -313,3 +313,16 @@ async def test_value_is_not_repeated_by_the_cause_of_an_own_error(
     with pytest.raises(APIError) as caught:
         await run(postgres, block)
     assert_not_repeated(caught.value)
+
+
+async def test_pool_is_counted() -> None:
+    """Connections in use and idle, and callers that wait, are counted."""
+    postgres = connect_to(os.environ["DATABASE_URL"])
+    assert postgres.pool() == {"in_use": 0, "idle": 0, "waiting": 0}
+    async with postgres.connection():
+        waiting = asyncio.create_task(postgres.is_alive())
+        await asyncio.sleep(0)
+        assert postgres.pool() == {"in_use": 1, "idle": 0, "waiting": 1}
+    await waiting
+    assert postgres.pool() == {"in_use": 0, "idle": 1, "waiting": 0}
+    await postgres.aclose()
