@@ -34,8 +34,8 @@ def redactor() -> Redactor:
         ("iban: DE89 3704 0044 0532 0130 00", "iban: ***"),
         ("authorization: Digest a=1, b=2", "authorization: ***"),
         ("sent Bearer abc.def", "sent Bearer ***"),
-        ("postgres://app:hunter22@db/app", "postgres://app:***@db/app"),
-        ("postgres://app:hun@ter/22@db/app", "postgres://app:***@db/app"),
+        ("amqp://app:hunter22@db/app", "amqp://app:***@db/app"),
+        ("amqp://app:hun@ter/22@db/app", "amqp://app:***@db/app"),
         ("jwt eyJhbGciOi.eyJzdWIi.c2ln", "jwt ***"),
         (f"card {CARD} was refused", "card *** was refused"),
         ("SESSION\u0130 password=hunter22", "SESSION\u0130 password=***"),
@@ -68,7 +68,7 @@ def test_what_is_no_secret_is_left(redactor: Redactor, text: str) -> None:
 @pytest.mark.parametrize("position", range(80, 101))
 def test_secret_across_the_cut_is_hidden(redactor: Redactor, position: int) -> None:
     """A text is cut, but a password that stands where it is cut is not shown in part."""
-    text = "x" * position + " postgres://app:hunter22@db" + "y" * 1_000
+    text = "x" * position + " amqp://app:hunter22@db" + "y" * 1_000
     cut = redactor.redact_text(text, 110)
     assert "hunter" not in cut
     assert len(cut) < 130
