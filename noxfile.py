@@ -131,14 +131,10 @@ def updates(session: Session) -> None:
 def rendered(session: Session) -> None:
     """Run what is rendered: its own tests and checks, its commands, also on a bare machine."""
     install_groups(session, "tests")
-    pytest(
-        session,
-        "--numprocesses=2",
-        "--dist=worksteal",
-        "tests/test_rendered_service.py",
-        "tests/test_commands.py",
-        "tests/test_adoption.py",
-    )
+    # One suite at a time: each uses all cores, and its tests wait for processes.
+    pytest(session, "tests/test_rendered_service.py")
+    commands = ("tests/test_commands.py", "tests/test_adoption.py")
+    pytest(session, "--numprocesses=2", "--dist=worksteal", *commands)
 
 
 @nox.session

@@ -71,7 +71,7 @@ def work_for_a_week(project: Path) -> None:
     write(project / "tests/unit/test_quota.py", TEST)
     add_migration(project)
     insert(project, "src/utils/errors.py", ERROR, before="class RequestTooLargeError(")
-    edit_main(project)
+    edit_routers(project)
     edit_settings(project)
     add_dependency(project)
     edit_readme(project)
@@ -93,17 +93,12 @@ def add_migration(project: Path) -> None:
     write(versions / "0002_quota.py", MIGRATION.format(revises=revises))
 
 
-def edit_main(project: Path) -> None:
+def edit_routers(project: Path) -> None:
     """Add the new router to the app."""
-    health = "    app.include_router(health.router)\n"
-    quota = "    app.include_router(quota.router)\n"
-    change(
-        project,
-        "src/main.py",
-        "from src.api import health\n",
-        "from src.api import health, quota\n",
-    )
-    insert(project, "src/main.py", quota, before=health)
+    routers = "src/api/routers.py"
+    insert(project, routers, "    quota,\n", before=")\n\nROUTERS")
+    last = "    # Last, since a request is compared with all routes before its own.\n"
+    insert(project, routers, "    quota.router,\n", before=last)
 
 
 def edit_settings(project: Path) -> None:
@@ -117,7 +112,7 @@ def edit_settings(project: Path) -> None:
 def add_dependency(project: Path) -> None:
     """Add a dependency after FastAPI."""
     lines = read(project / "pyproject.toml").splitlines(keepends=True)
-    [fastapi] = [line for line in lines if line.startswith('    "fastapi')]
+    [fastapi] = [line for line in lines if line.startswith(('    "fastapi>', '    "fastapi['))]
     change(project, "pyproject.toml", fastapi, f'{fastapi}    "humanize>=4.9",\n')
 
 
