@@ -104,6 +104,7 @@ if __name__ == "__main__":
         port=settings.port,
         workers=settings.workers,
         timeout_graceful_shutdown=settings.shutdown_timeout,
+        timeout_worker_healthcheck=30,  # by default 5 seconds, in which a busy machine starts none
         log_config=None,
         access_log=False,
     )

@@ -36,12 +36,13 @@ FACTORY = [
     "--port",
     "PORT",
 ]
+TWO_WORKERS = ["--workers", "2", "--timeout-worker-healthcheck", "60"]
 STOPPED = (0, -signal.SIGTERM)
 
 
 @pytest.mark.parametrize(
     "command",
-    [MODULE, UVICORN, FACTORY, [*UVICORN, "--workers", "2"]],
+    [MODULE, UVICORN, FACTORY, [*UVICORN, *TWO_WORKERS]],
     ids=["module", "uvicorn", "factory", "workers"],
 )
 def test_logs_are_the_same_however_it_is_started(

@@ -145,14 +145,14 @@ def test_metrics_are_those_of_all_workers(tmp_path: Path) -> None:
     """Each worker shows the requests of all, also of one that has died, but not its open ones."""
     env = {"WORKERS": "2", "TMPDIR": str(tmp_path)}
     with running(env=env) as service:
-        service.wait(lambda _: len(workers(service)) == 2)
+        service.wait(lambda _: len(workers(service)) >= 2)
         for _ in range(40):
             httpx2.get(f"{service.url}/nowhere")
         assert_unmatched(service, 40)
         killed = workers(service)[0]
         (gauge,) = tmp_path.glob(f"metrics-*/gauge_livesum_{killed}.db")
         os.kill(killed, signal.SIGKILL)
-        service.wait(lambda _: len(workers(service)) == 3)
+        service.wait(lambda _: len(workers(service)) >= 3)
         service.wait(lambda _: not gauge.exists())
         assert_unmatched(service, 40)
         assert scrape(service)[IN_FLIGHT] == 1
@@ -179,6 +179,8 @@ def test_open_requests_of_all_workers_are_shown(
         "PORT",
         "--workers",
         "2",
+        "--timeout-worker-healthcheck",
+        "60",
     ]
     env = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "metrics")}
     with (

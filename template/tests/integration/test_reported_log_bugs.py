@@ -25,6 +25,7 @@ from tests.support.service import (
 
 ROUTES = Path(__file__).with_name("faulty_more.py")
 COMMAND = ("-m", "uvicorn", "src.faulty:app", "--port", "PORT")
+FOUR_WORKERS = ["--workers", "4", "--timeout-worker-healthcheck", "60"]
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +233,7 @@ def test_pipe_that_is_full_breaks_no_record(folder: Path, size: int) -> None:
 )
 def test_lines_of_several_workers_do_not_mix(folder: Path, size: Callable[[int], int]) -> None:
     """What several workers write to one pipe are whole records, and none is missing."""
-    with running(*COMMAND, "--workers", "4", cwd=folder) as service:
+    with running(*COMMAND, *FOUR_WORKERS, cwd=folder) as service:
         expected = send_many(service, 400, size)
         service.stop()
     records = service.records()
