@@ -73,7 +73,7 @@ def test_slug_follows_from_the_name(render: Render, name: str, slug: str) -> Non
 def test_wrong_answer_is_refused_with_a_line_that_helps(
     snapshot: Path, tmp_path: Path, answer: str, help_text: str
 ) -> None:
-    """A wrong answer ends the render, says how to mend it, and leaves nothing behind."""
+    """A wrong answer ends the render, says how to fix it, and leaves nothing behind."""
     done = copy(tmp_path / "service", snapshot, "-d", answer)
     assert done.returncode != 0
     assert help_text in done.stderr.splitlines()[-1]
