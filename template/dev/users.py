@@ -25,5 +25,13 @@ def used(folder: Path, stop: Callable[[], None]) -> Iterator[None]:
     finally:
         own.unlink(missing_ok=True)
         others = [int(user.name) for user in users.iterdir()]
-        if not any(map(psutil.pid_exists, others)):
+        if not any(map(is_running, others)):
             stop()
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process runs; one that was killed may exist until its parent notices."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
