@@ -2,8 +2,7 @@
 
 import random
 import re
-from collections.abc import Awaitable, Callable
-from functools import lru_cache
+from collections.abc import Awaitable, Callable, Iterable
 from time import perf_counter
 from typing import Any, ClassVar
 
@@ -27,6 +26,7 @@ DRAINED_BYTES = 64_000_000  # of a body that was refused; a client that still se
 DRAINED_SECONDS = 5.0
 EXCHANGE = "airtight.exchange"  # the key of a scope that has a boundary around it already
 
+Header = tuple[bytes, bytes]
 Respond = Callable[[Scope, BaseException], Awaitable[Response]]
 Wrap = Callable[[ASGIApp], ASGIApp]
 
@@ -74,7 +74,7 @@ class ErrorBoundary:
         finally:
             ErrorBoundary.open_requests -= 1
             current_context.reset(caller)
-            del scope[EXCHANGE]  # else both live until the garbage collector finds the cycle
+            scope.pop(EXCHANGE, None)  # else both live until the garbage collector finds the cycle
 
 
 class Exchange:
@@ -91,7 +91,6 @@ class Exchange:
         "_has_body_ended",
         "_is_nested",
         "_is_replaced",
-        "_other_headers",
         "_receive",
         "_request_id",
         "_send",
@@ -120,20 +119,17 @@ class Exchange:
             request_id = b"%032x" % random.getrandbits(128)  # an id, not a secret
         self._request_id = request_id
         self.context = RequestContext(request_id.decode())
-        scope["headers"] = [*self._other_headers, (boundary.header, request_id)]
+        scope["headers"] = replace_header(scope["headers"], boundary.header, request_id)
         scope[EXCHANGE] = self
 
     def _read_headers(self, name: bytes) -> bytes:
         """Note what is needed of the headers, and return the id that the client has sent."""
         request_id = b""
-        headers = self.scope["headers"]
-        for header, value in headers:
+        for header, value in self.scope["headers"]:
             if header == name:
                 request_id = value
-                headers = [other for other in self.scope["headers"] if other[0] != name]
             elif header == b"content-length":
                 self._content_length = value
-        self._other_headers = headers
         return request_id
 
     async def run(self) -> None:
@@ -192,8 +188,7 @@ class Exchange:
         name = self._boundary.header
         headers = list(message.get("headers", ()))
         check_start(status, headers)
-        headers = [header for header in headers if header[0].lower() != name]
-        headers.append((name, self._request_id))
+        headers = replace_header(headers, name, self._request_id)
         if status == 413:
             if self._is_plain_413(headers):
                 await self._replace_response(RequestTooLargeError())
@@ -216,7 +211,7 @@ class Exchange:
         await self._boundary.wrap_response(response)(self.scope, self.receive, self.send)
         self._is_replaced = True
 
-    def _is_plain_413(self, headers: list[tuple[bytes, bytes]]) -> bool:
+    def _is_plain_413(self, headers: list[Header]) -> bool:
         """Return whether Starlette answers by itself that the body is too large, as plain text."""
         if "starlette.max_body_size" not in self.scope:
             return False
@@ -354,6 +349,12 @@ def is_within(caller: RequestContext | None, request_id: bytes) -> bool:
     return request_id in (b"", caller.correlation_id.encode())
 
 
+def replace_header(headers: Iterable[Header], name: bytes, value: bytes) -> list[Header]:
+    """Return headers in which one, given in lower case, has this value alone."""
+    others = [header for header in headers if header[0].lower() != name]
+    return [*others, (name, value)]
+
+
 def is_last_message(message: Message) -> bool:
     """Return whether a message completes a response, or closes a WebSocket."""
     kind = message["type"]
@@ -362,7 +363,7 @@ def is_last_message(message: Message) -> bool:
     return kind in ("websocket.close", "http.response.pathsend")
 
 
-def check_start(status: Any, headers: list[tuple[bytes, bytes]]) -> None:
+def check_start(status: Any, headers: list[Header]) -> None:
     """Refuse what a server would refuse after it has noted that the response began.
 
     Raises:
@@ -371,20 +372,9 @@ def check_start(status: Any, headers: list[tuple[bytes, bytes]]) -> None:
     if not isinstance(status, int) or not 100 <= status <= 599:
         raise InvalidResponseError(f"status {status!r:.50} cannot be sent")
     for name, value in headers:
-        try:
-            lowered = lower_name(name)
-            invalid = INVALID_VALUE.search(value)
-        except (TypeError, AttributeError) as exc:
-            raise InvalidResponseError("a header is not of bytes") from exc
-        if lowered is None or invalid:
+        if not isinstance(name, bytes) or not isinstance(value, bytes):
+            raise InvalidResponseError("a header is not of bytes")
+        if INVALID_VALUE.search(value) or not VALID_NAME.fullmatch(name):
             raise InvalidResponseError("a header has a character that cannot be sent")
-        if lowered == b"content-length" and not value.isdigit():
+        if name.lower() == b"content-length" and not value.isdigit():
             raise InvalidResponseError("Content-Length is not a number")
-
-
-@lru_cache(maxsize=256)
-def lower_name(name: bytes) -> bytes | None:
-    """Return the name of a header in lower case; None if it has a character that cannot be sent."""
-    if not VALID_NAME.fullmatch(name):
-        return None
-    return name.lower()
