@@ -1,14 +1,12 @@
 """Render the template, fast and without a trace of this repository's history."""
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
-import copier
 import pytest
 
-from tests.support.template import IGNORED, ROOT, Render
+from tests.support.template import IGNORED, ROOT, Render, render_into
 
 
 @pytest.fixture(scope="session")
@@ -26,10 +24,7 @@ def render(snapshot: Path, tmp_path: Path) -> Render:
 
     def run(folder: Path | None = None, **answers: Any) -> Path:
         target = folder or tmp_path / "service"
-        with pytest.MonkeyPatch.context() as environment:
-            # Where Copier finds git, it starts it for each file.
-            environment.setenv("PATH", os.devnull)
-            copier.run_copy(str(snapshot), target, data=answers, defaults=True, quiet=True)
+        render_into(target, snapshot, answers)
         return target
 
     return run

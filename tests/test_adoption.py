@@ -1,7 +1,6 @@
 """`src/airtight/` works in a FastAPI service that was written without it, as the README says."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -10,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import copier
 import httpx2
 import pytest
 
 from tests.support.services import ENVIRONMENT, free_port, run, wait_until
-from tests.support.template import ROOT
+from tests.support.template import ROOT, render_into
 
 PLAIN = '''"""A shop, written without any of this."""
 
@@ -120,10 +118,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory, snapshot: Path) -> Iterator[S
     """Run the changed service, which has nothing of a render but the two things copied."""
     folder = tmp_path_factory.mktemp("adoption")
     rendered = folder / "rendered"
-    answers = {"example": "none", "stores": [], "observability": []}
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("PATH", os.devnull)
-        copier.run_copy(str(snapshot), rendered, data=answers, defaults=True, quiet=True)
+    render_into(rendered, snapshot, {"example": "none", "stores": [], "observability": []})
     installed = run(rendered, sys.executable, "-m", "dev", "run", "python", "--version")
     assert installed.returncode == 0, installed.stdout
     package = folder / "shop"

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import copier
 import httpx2
 import pytest
 import yaml
@@ -18,7 +17,7 @@ import yaml
 from tests.support.repositories import commit, git, take_template
 from tests.support.repositories import copier as copier_command
 from tests.support.services import ENVIRONMENT, Done, Served, make, run, served, uv_cache
-from tests.support.template import IGNORED, Render
+from tests.support.template import IGNORED, Render, render_into
 
 UNFORMATTED = "a=1\n"
 WRONG_TYPE = '"""A module."""\n\nnumber: int = "one"\n'
@@ -63,9 +62,7 @@ from fastapi.responses import StreamingResponse
 def environment_folder(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Render a service and install what it needs."""
     folder = tmp_path_factory.mktemp("commands") / "service"
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("PATH", os.devnull)
-        copier.run_copy(str(snapshot), folder, defaults=True, quiet=True)
+    render_into(folder, snapshot, {})
     run_command(folder, "run", "python", "--version")
     with pytest.MonkeyPatch.context() as environment:
         environment.setitem(ENVIRONMENT, "MYPY_CACHE_DIR", str(folder.with_name("mypy")))

@@ -1,11 +1,14 @@
 """The template, its questions, and the sets of answers that the tests render."""
 
 import itertools
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import copier
+import pytest
 import yaml
 
 Answers = dict[str, Any]
@@ -21,6 +24,14 @@ QUESTIONS: Answers = {
     for name, question in yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8")).items()
     if not name.startswith("_")
 }
+
+
+def render_into(folder: Path, snapshot: Path, answers: Answers) -> None:
+    """Render a copy of the template that is outside of git."""
+    with pytest.MonkeyPatch.context() as environment:
+        # Where Copier finds git, it starts it for each file.
+        environment.setenv("PATH", os.devnull)
+        copier.run_copy(str(snapshot), folder, data=answers, defaults=True, quiet=True)
 
 
 def values(name: str) -> list[Any]:

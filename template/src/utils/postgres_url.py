@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import SplitResult, quote, urlencode
 
-from pydantic import AfterValidator, BeforeValidator, PostgresDsn, Secret
+from pydantic import AfterValidator, PostgresDsn, Secret
 
 from src.utils.urls import (
     InvalidUrlError,
+    before_parsing,
     check_files,
     check_parameters,
     query_of,
@@ -204,6 +205,6 @@ def _tls_mode(parameters: dict[str, str]) -> str | None:
 
 PostgresUrl = Annotated[
     Secret[PostgresDsn],
-    BeforeValidator(lambda url: normalise_postgres_url(url) if isinstance(url, str) else url),
+    before_parsing(normalise_postgres_url),
     AfterValidator(refuse_placeholder),
 ]

@@ -3,10 +3,11 @@
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, RedisDsn, Secret
+from pydantic import AfterValidator, RedisDsn, Secret
 
 from src.utils.urls import (
     InvalidUrlError,
+    before_parsing,
     check_files,
     check_parameters,
     query_of,
@@ -71,6 +72,6 @@ def check_redis_url(url: str) -> str:
 
 RedisUrl = Annotated[
     Secret[RedisDsn],
-    BeforeValidator(lambda url: check_redis_url(url) if isinstance(url, str) else url),
+    before_parsing(check_redis_url),
     AfterValidator(refuse_placeholder),
 ]

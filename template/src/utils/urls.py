@@ -1,13 +1,13 @@
 """Checks for the URLs of stores, in the forms in which tools and providers write them."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
-from pydantic import Secret, ValidationInfo
+from pydantic import BeforeValidator, Secret, ValidationInfo
 
 from src.utils.placeholders import is_placeholder
 
@@ -115,3 +115,8 @@ def refuse_placeholder(url: Secret[Any], info: ValidationInfo) -> object:
         if is_placeholder(password) or password == credentials.user:
             raise InvalidUrlError("it holds a placeholder instead of a password")
     return url
+
+
+def before_parsing(check: Callable[[str], str]) -> BeforeValidator:
+    """Return what has Pydantic check, and rewrite, the text of a URL before it is parsed."""
+    return BeforeValidator(lambda url: check(url) if isinstance(url, str) else url)

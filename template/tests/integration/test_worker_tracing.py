@@ -13,14 +13,8 @@ from tests.integration.test_tracing import (
     with_attribute,
 )
 from tests.support import sink
-from tests.support.failing_orders import (
-    EMISSION_FAILED,
-    SETTINGS,
-    break_stream,
-    place_good_and_bad_order,
-    stop,
-)
-from tests.support.orders import lines, opened
+from tests.support.failing_orders import EMISSION_FAILED, run_worker
+from tests.support.orders import lines
 from tests.support.service import Record
 
 
@@ -36,12 +30,8 @@ class Seen:
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     """Return what is seen of a worker that has emitted an order, and given up another one."""
     with sink.receiving() as received:
-        settings = SETTINGS | collector(received)
-        with opened(tmp_path_factory.mktemp("shop"), **settings) as shop:
-            worker = shop.worker()
-            place_good_and_bad_order(shop, worker, traceparent=TRACEPARENT)
-            break_stream(shop, worker)
-            records = stop(worker)
+        folder = tmp_path_factory.mktemp("shop")
+        records = run_worker(folder, collector(received), traceparent=TRACEPARENT)
         return Seen(records, spans(received))
 
 

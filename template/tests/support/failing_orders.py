@@ -1,7 +1,9 @@
 """What observes a worker sees of three failures: an order that is given up, and a broken stream."""
 
+from pathlib import Path
+
 from dev.requests import ORDER
-from tests.support.orders import Shop, lines
+from tests.support.orders import Shop, lines, opened
 from tests.support.service import Record, Service, levels_and_errors
 
 SETTINGS = {"MAX_ATTEMPTS": "2"}
@@ -56,3 +58,18 @@ def stop(worker: Service) -> list[Record]:
         ("ERROR", STREAM_REFUSED),
     ]
     return records
+
+
+def run_worker(folder: Path, settings: dict[str, str], **headers: str) -> list[Record]:
+    """Run a worker that meets all of the failures, and return its records.
+
+    Args:
+        folder: for its shop.
+        settings: of what observes it.
+        headers: of the request for the good order.
+    """
+    with opened(folder, **SETTINGS | settings) as shop:
+        worker = shop.worker()
+        place_good_and_bad_order(shop, worker, **headers)
+        break_stream(shop, worker)
+        return stop(worker)
