@@ -25,6 +25,7 @@ MAX_LENGTH_DIGITS = 18  # of a Content-Length; Python refuses to convert more th
 DRAINED_BYTES = 64_000_000  # of a body that was refused; a client that still sends sees a reset
 DRAINED_SECONDS = 5.0
 EXCHANGE = "airtight.exchange"  # the key of a scope that has a boundary around it already
+REFUSAL = "airtight.refusal"  # the key of an exception that the server wants to be answered
 
 Header = tuple[bytes, bytes]
 Respond = Callable[[Scope, BaseException], Awaitable[Response]]
@@ -138,11 +139,13 @@ class Exchange:
             if not self._is_nested:
                 for hook in request_started:
                     hook(self.scope, self.context.correlation_id or "")
+            if REFUSAL in self.scope:
+                raise self.scope[REFUSAL]
             if len(self._content_length) > MAX_LENGTH_DIGITS:
                 raise RequestTooLargeError
             await self._boundary.app(self.scope, self.receive, self.send)
-            if not (self.context.response_started or self.context.client_disconnected):
-                raise APIError("The application returned without a response.")
+            if not (self._has_responded() or self.context.client_disconnected):
+                raise APIError("The application returned without a complete response.")
         except GeneratorExit:
             raise
         except BaseException as exc:
@@ -153,9 +156,16 @@ class Exchange:
             if not self.context.response_complete:
                 self._log_access()
 
+    def _has_responded(self) -> bool:
+        if self.scope["type"] == "websocket":
+            return self.context.response_started
+        return self.context.response_complete
+
     async def receive(self) -> Message:
         """Receive a message from the server, and note the end of the body and of the client."""
         message = await self._receive()
+        if REFUSAL in self.scope and not self._has_body_ended:
+            raise self.scope[REFUSAL]
         if not message.get("more_body"):
             self._has_body_ended = True
         if message["type"].endswith(".disconnect") and not self.context.response_complete:
