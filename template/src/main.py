@@ -85,6 +85,8 @@ def create_app() -> FastAPI:
         max_body_size=settings.max_body_size,
         generate_unique_id_function=operation_id,
         separate_input_output_schemas=False,  # clients that are generated have each model once
+        docs_url=None,  # `src/api/docs.py` has it
+        redoc_url=None,
         **options,
     )
     app.state.settings = settings

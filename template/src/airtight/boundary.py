@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..utils.errors import APIError, RequestTooLargeError, UnavailableError
-from .classification import is_cancelled_from_outside, must_propagate
+from .classification import close_code, is_cancelled_from_outside, must_propagate
 from .context import RequestContext, current_context, is_oversized, members
 from .hooks import request_started
 from .logging import log_access, report_exception
@@ -168,6 +168,9 @@ class Exchange:
             raise self.scope[REFUSAL]
         if not message.get("more_body"):
             self._has_body_ended = True
+        body = message.get("body")
+        if body and (b"\\ud" in body or b"\\uD" in body):
+            self.context.may_hold_surrogates = True
         if message["type"].endswith(".disconnect") and not self.context.response_complete:
             self.context.client_disconnected = True
         return message
@@ -199,6 +202,8 @@ class Exchange:
         headers = list(message.get("headers", ()))
         check_start(status, headers)
         headers = replace_header(headers, name, self._request_id)
+        if status == 307:
+            headers = [self._within_host(header) for header in headers]
         if status == 413:
             if self._is_plain_413(headers):
                 await self._replace_response(RequestTooLargeError())
@@ -206,6 +211,23 @@ class Exchange:
             await self._drain_body()
         await self._send_to_server({**message, "headers": headers})
         self.context.status = status
+
+    def _within_host(self, header: Header) -> Header:
+        """Return a header in which a redirect to the same host does not repeat what the client said.
+
+        Starlette redirects to a path with a slash more or less at the host of the request, whatever
+        that is, so that a cache could lead others there.
+        """
+        name, value = header
+        if name.lower() != b"location":
+            return header
+        hosts = [other for key, other in self.scope["headers"] if key == b"host"]
+        for host in hosts:
+            origin = self.scope.get("scheme", "http").encode() + b"://" + host
+            if value.startswith(origin + b"/"):
+                path = value.removeprefix(origin)
+                return name, b"/." + path if path.startswith(b"//") else path
+        return header
 
     async def _send_to_server(self, message: Message) -> None:
         try:
@@ -265,7 +287,7 @@ class Exchange:
         if context.response_complete or context.client_disconnected:
             return propagates
         if self.scope["type"] == "websocket" and (context.response_started or not self._can_deny()):
-            await self.send({"type": "websocket.close", "code": 1011})
+            await self.send({"type": "websocket.close", "code": close_code(exc)})
             return propagates
         if context.response_started:
             return True  # the server cuts the connection, so that the client sees the loss
