@@ -22,6 +22,7 @@ SLOW = [
     "test_commands",
     "test_rendered_service",
     "test_observability",
+    "test_proxy",
     "test_update",
     "test_cookiecutter",
     "test_containers",
@@ -157,13 +158,13 @@ def readme(session: Session) -> None:
 
 @nox.session
 def observability(session: Session) -> None:
-    """Test the alerts, and observe rendered services with real tools and a real browser."""
-    require(session, "prometheus", "promtool", "prometheus-alertmanager", "amtool")
+    """Test the proxy and the alerts, with real tools and a real browser."""
+    require(session, "prometheus", "promtool", "prometheus-alertmanager", "amtool", "nginx")
     if not any(map(shutil.which, BROWSERS)):
         require(session, "chromium")
     install_groups(session, "tests")
     install_service(session)
-    pytest(session, "--numprocesses=2", "tests/test_observability.py")
+    pytest(session, "--numprocesses=2", "tests/test_observability.py", "tests/test_proxy.py")
 
 
 @nox.session
