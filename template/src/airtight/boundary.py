@@ -25,7 +25,9 @@ MAX_LENGTH_DIGITS = 18  # of a Content-Length; Python refuses to convert more th
 DRAINED_BYTES = 64_000_000  # of a body that was refused; a client that still sends sees a reset
 DRAINED_SECONDS = 5.0
 EXCHANGE = "airtight.exchange"  # the key of a scope that has a boundary around it already
-REFUSAL = "airtight.refusal"  # the key of an exception that the server wants to be answered
+REFUSAL = (
+    "airtight.refusal"  # the key of the class of error with which the server refuses a request
+)
 
 Header = tuple[bytes, bytes]
 Respond = Callable[[Scope, BaseException], Awaitable[Response]]
@@ -140,7 +142,7 @@ class Exchange:
                 for hook in request_started:
                     hook(self.scope, self.context.correlation_id or "")
             if REFUSAL in self.scope:
-                raise self.scope[REFUSAL]
+                raise self.scope[REFUSAL]()
             if len(self._content_length) > MAX_LENGTH_DIGITS:
                 raise RequestTooLargeError
             await self._boundary.app(self.scope, self.receive, self.send)
@@ -165,11 +167,10 @@ class Exchange:
         """Receive a message from the server, and note the end of the body and of the client."""
         message = await self._receive()
         if REFUSAL in self.scope and not self._has_body_ended:
-            raise self.scope[REFUSAL]
+            raise self.scope[REFUSAL]()
         if not message.get("more_body"):
             self._has_body_ended = True
-        body = message.get("body")
-        if body and (b"\\ud" in body or b"\\uD" in body):
+        if holds_surrogates(message.get("body") or b""):
             self.context.may_hold_surrogates = True
         if message["type"].endswith(".disconnect") and not self.context.response_complete:
             self.context.client_disconnected = True
@@ -393,6 +394,11 @@ def is_last_message(message: Message) -> bool:
     if kind.endswith(".body"):
         return not message.get("more_body", False)
     return kind in ("websocket.close", "http.response.pathsend")
+
+
+def holds_surrogates(body: bytes) -> bool:
+    """Return whether a body may have JSON's escapes of half a character; most have no escape."""
+    return b"\\" in body and (b"\\ud" in body or b"\\uD" in body)
 
 
 def check_start(status: Any, headers: list[Header]) -> None:

@@ -26,7 +26,7 @@ from ..utils.errors import (
     OverloadedError,
     RequestTimeoutError,
 )
-from .boundary import REFUSAL
+from .boundary import MAX_LENGTH_DIGITS, REFUSAL
 
 MAX_HEADER_BYTES = 32_768  # of a request line and all headers
 MAX_HEADERS = 100
@@ -84,7 +84,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     """One connection of a client.
 
     What is refused is answered by the application, in the form of its other errors: the error
-    boundary raises the exception that it finds in the scope.
+    boundary raises an exception of the class that it finds in the scope.
 
     Args:
         limits: what the client may take.
@@ -152,14 +152,26 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._parse_slices(data)
 
     def _parse_slices(self, data: bytes) -> None:
-        for start in range(0, len(data), SLICE):
+        start = 0
+        while start < len(data):
             if len(self.pipeline) >= MAX_PIPELINED:
                 self._held = data[start:]
                 self.flow.hold()
                 return
-            self._parse(data[start : start + SLICE])
+            end = start + max(SLICE, self._missing_of_body())
+            self._parse(data[start:end])
+            start = end
             if self._is_refused or self.transport.get_protocol() is not self:
                 return
+
+    def _missing_of_body(self) -> int:
+        """Return how many bytes can only be a body, by its `Content-Length`."""
+        if not self.is_receiving_body:
+            return 0
+        for name, value in self.headers:
+            if name == b"content-length" and len(value) < MAX_LENGTH_DIGITS:
+                return int(value) - self._body_bytes
+        return 0
 
     def _parse(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -171,11 +183,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             else:
                 self._unsupported_upgrade_warning()
         except httptools.HttpParserError:
-            self._refuse(InvalidHTTPError())
+            self._refuse(InvalidHTTPError)
         if self._is_in_headers and not self._is_refused:
             self._header_bytes += len(data)
             if self._header_bytes > MAX_HEADER_BYTES:
-                self._refuse(HeadersTooLargeError())
+                self._refuse(HeadersTooLargeError)
 
     def on_message_begin(self) -> None:
         """Note that a request begins."""
@@ -189,9 +201,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Start the request, or refuse it."""
         self._is_in_headers = False
         if len(self.headers) > MAX_HEADERS:
-            self.scope[REFUSAL] = HeadersTooLargeError()
+            self.scope[REFUSAL] = HeadersTooLargeError
         elif self._is_surplus and not self.url.startswith(PROBES):
-            self.scope[REFUSAL] = OverloadedError()
+            self.scope[REFUSAL] = OverloadedError
         self._body_bytes = 0
         self._body_bytes_before = 0
         self._seconds_in_body = 0.0
@@ -234,7 +246,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self._seconds_in_headers < self.limits.header_timeout:
             return
         if self._is_in_headers:
-            self._refuse(RequestTimeoutError())
+            self._refuse(RequestTimeoutError)
         else:
             self.transport.close()
 
@@ -249,7 +261,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         limit = self.limits.body_timeout
         allowed = limit + self._body_bytes / MIN_BODY_RATE
         if self._seconds_without_progress >= limit or self._seconds_in_body >= allowed:
-            self._refuse(RequestTimeoutError())
+            self._refuse(RequestTimeoutError)
 
     def _check_response(self, seconds: float) -> None:
         self._seconds_stalled += seconds
@@ -266,9 +278,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self.is_waiting:
             self.transport.close()
         else:
-            self._refuse(RequestTimeoutError())
+            self._refuse(RequestTimeoutError)
 
-    def _refuse(self, error: APIError) -> None:
+    def _refuse(self, error: type[APIError]) -> None:
         """Have the application answer with an error, and read nothing more."""
         self._is_refused = True
         if self.is_receiving_body:
@@ -279,7 +291,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._start_refused_request(error)
         self.cycle.keep_alive = False
 
-    def _start_refused_request(self, error: APIError) -> None:
+    def _start_refused_request(self, error: type[APIError]) -> None:
         if self.scope is None:
             self.on_message_begin()
         self.scope[REFUSAL] = error
