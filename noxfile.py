@@ -31,7 +31,7 @@ SLOW = [
 ROOT = Path(__file__).parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NOT_RENDERED = shutil.ignore_patterns(
-    "__pycache__", ".venv", ".dev", ".*_cache", ".coverage*", "uv.lock"
+    "__pycache__", ".venv", ".dev", ".*_cache", ".coverage*", ".hypothesis", "uv.lock"
 )
 DEPENDENCIES = nox.project.load_toml("pyproject.toml")
 SERVICE = nox.project.load_toml("template/pyproject.toml")

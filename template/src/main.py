@@ -101,9 +101,7 @@ app = create_app()
 
 if __name__ == "__main__":
     settings: Settings = app.state.settings
-    limits = Limits(
-        settings.limit_concurrency, settings.header_timeout, settings.body_timeout
-    )
+    limits = Limits(settings.limit_concurrency, settings.header_timeout, settings.body_timeout)
     uvicorn.run(
         app if settings.workers == 1 else "src.main:app",
         host=settings.host,
