@@ -12,8 +12,9 @@ ROOT = Path(__file__).resolve().parents[1]
 ENTERABLE = """
 import pathlib, sys
 from dev.accounts import enterable, give, store_user
-folder = enterable(pathlib.Path(sys.argv[1]))
-give(folder, store_user())
+user = store_user("nobody")
+folder = enterable(pathlib.Path(sys.argv[1]), user)
+give(folder, user)
 print(folder)
 """
 

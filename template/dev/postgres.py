@@ -117,8 +117,8 @@ def running(folder: Path, *, durable: bool = False, port: int = 0) -> Iterator[s
 def _server_in(folder: Path) -> Iterator[Server]:
     """Yield a server for a folder; PostgreSQL refuses to run as root, so another user runs it then."""
     programs = _package() / "pginstall" / "bin"
-    folder = enterable(folder)
-    user = store_user()
+    user = store_user("postgres")
+    folder = enterable(folder, user)
     with contextlib.ExitStack() as stack:
         if user and not is_open_to_all(programs):
             programs = stack.enter_context(_copied_programs())

@@ -61,7 +61,7 @@ class Server:
         """
         self.port = port or free_port(self.port)
         self._write_settings("save 60 1" if durable else 'save ""')
-        user = store_user()
+        user = store_user("redis")
         command = [_find_server(self._folder), str(self._settings)]
         self._log.touch(mode=0o600)
         give(self._folder, user)
@@ -74,7 +74,9 @@ class Server:
                 stderr=log,
                 start_new_session=True,
                 umask=0o077,
-                **user,
+                user=user.get("user"),
+                group=user.get("group"),
+                extra_groups=user.get("extra_groups"),
             )
         self._wait_for_start(self._process)
 
@@ -130,7 +132,7 @@ def running(folder: Path, *, durable: bool = False, port: int = 0) -> Iterator[s
         durable: whether its data survives its end.
         port: the port to listen on; 0 for that of the last time, or any.
     """
-    folder = enterable(folder)
+    folder = enterable(folder, store_user("redis"))
     server = Server(folder)
     with used(folder, server.stop):
         if not server.is_running():
@@ -165,6 +167,6 @@ def _find_server(folder: Path) -> str:
             subprocess.run(command, check=False)
     if not server.exists():
         sys.exit("no Redis here: install redis-server, or set REDIS_URL")
-    if store_user() and not is_open_to_all(server):
+    if store_user("redis") and not is_open_to_all(server):
         return shutil.copy(str(server), str(folder / "redis-server"))
     return str(server)
