@@ -64,6 +64,17 @@ class HoldingFlowControl(FlowControl):
 
     is_holding = False
 
+    async def drain(self) -> None:
+        """Wait until the client reads; if the wait is cancelled, give the client up.
+
+        A server that stops cancels its requests. What would be sent about that waits as well.
+        """
+        try:
+            await super().drain()
+        except asyncio.CancelledError:
+            self._transport.abort()
+            raise
+
     def hold(self) -> None:
         """Read nothing until `release`."""
         self.is_holding = True

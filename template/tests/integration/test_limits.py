@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import socket
 from collections.abc import Iterator
 
@@ -27,6 +28,7 @@ SETTINGS = {
 GET = b"GET /health/live HTTP/1.1\r\nHost: a\r\n"
 PART_OF_BODY = b"POST /body/raw HTTP/1.1\r\nHost: a\r\nContent-Length: 900000\r\n\r\n{"
 TIMEOUT = 30.0  # seconds
+GRACE_PERIOD = 20.0  # seconds, after which Docker and others kill a service
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +198,26 @@ def test_pipelined_requests_are_bounded(service: Service) -> None:
                 sent += client.send(requests)
         assert sent < 20_000_000  # what the system's own buffers hold
         assert service.get("/health/live").status_code == 200
+
+
+def test_client_that_reads_nothing_does_not_delay_the_end() -> None:
+    """A service that stops gives up a client that does not read its response.
+
+    As the first process of a container it is not ended by the signal itself.
+    """
+    start = (
+        "import runpy, signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        "runpy.run_module('src.main', run_name='__main__')"
+    )
+    requests = (GET.replace(b"/health/live", b"/openapi.json") + b"\r\n") * 1_000
+    env = {"SHUTDOWN_TIMEOUT": "1"}
+    with running("-c", start, env=env) as service, connection(service) as client:
+        client.settimeout(1)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                client.sendall(requests)
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(timeout=GRACE_PERIOD) == 0
 
 
 def test_client_that_waits_makes_room_for_others(service: Service) -> None:
