@@ -15,6 +15,7 @@ COMMANDS = {
     "request": "dev.requests:send_good",
     "bad-request": "dev.requests:send_bad",
     # copier: if "postgres" in stores
+    "resource": "dev.resource.command:run",
     "migration": "dev.database:add_migration",
     "migrate": "dev.database:migrate",
     "rollback": "dev.database:rollback",
