@@ -178,9 +178,18 @@ def tidy(path: str, text: str) -> str:
         path: of the file.
         text: the code.
     """
+    return format_code(path, fix_imports(path, text))
+
+
+def fix_imports(path: str, text: str) -> str:
+    """Return code with its imports sorted, and without those that are not used."""
     rules = ("--fix-only", "--select=F401,I", f"--config={FIRST_PARTY}")
-    fixed = _run_ruff(text, "check", *rules, f"--stdin-filename={path}")
-    return _run_ruff(fixed, "format", f"--stdin-filename={path}")
+    return _run_ruff(text, "check", *rules, f"--stdin-filename={path}")
+
+
+def format_code(path: str, text: str) -> str:
+    """Return code with the layout that ruff gives it."""
+    return _run_ruff(text, "format", f"--stdin-filename={path}")
 
 
 def _run_ruff(text: str, *arguments: str) -> str:

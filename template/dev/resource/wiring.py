@@ -17,7 +17,7 @@ from libcst.codemod.visitors import AddImportsVisitor
 
 from dev import ROOT
 from dev.resource.errors import INVALID_CURSOR, OwnError
-from dev.resource.sources import Resource, tidy
+from dev.resource.sources import Resource, fix_imports, format_code
 
 ERRORS = "src/utils/errors.py"
 DEPENDENCIES = "src/api/dependencies.py"
@@ -93,8 +93,11 @@ def _apply(edit: Edit) -> str:
             f"Add --skip={edit.path}, and by hand these lines:\n\n"
             f"{textwrap.indent(edit.lines, '    ')}"
         )
-    # Only code that was formatted before is formatted again.
-    return tidy(edit.path, edited) if tidy(edit.path, text) == text else edited
+    # What was in order before is put in order again; what was not is left as it is.
+    for put_in_order in (fix_imports, format_code):
+        if put_in_order(edit.path, text) == text:
+            edited = put_in_order(edit.path, edited)
+    return edited
 
 
 def _edit_errors(resource: Resource) -> Edit:
