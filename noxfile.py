@@ -21,6 +21,7 @@ SLOW = [
     "test_adoption",
     "test_commands",
     "test_rendered_service",
+    "test_resource",
     "test_observability",
     "test_update",
     "test_cookiecutter",
@@ -133,7 +134,7 @@ def rendered(session: Session) -> None:
     install_groups(session, "tests")
     # One suite at a time: each uses all cores, and its tests wait for processes.
     pytest(session, "tests/test_rendered_service.py")
-    commands = ("tests/test_commands.py", "tests/test_adoption.py")
+    commands = ("tests/test_commands.py", "tests/test_adoption.py", "tests/test_resource.py")
     pytest(session, "--numprocesses=2", "--dist=worksteal", *commands)
 
 
