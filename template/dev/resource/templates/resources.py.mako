@@ -1,5 +1,6 @@
 """What the routes of resources share: pages of lists, and versions that guard changes."""
 
+import re
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -9,10 +10,10 @@ PageLimit = Annotated[int, Query(ge=1, le=100, description="How many to return a
 PageCursor = Annotated[
     str | None, Query(min_length=1, max_length=200, description="`next_cursor` of the page before.")
 ]
-IfMatch = Annotated[
-    str | None,
-    Header(pattern=r'^("[1-9][0-9]{0,8}"|\*)$', description="The `ETag` that must not have changed."),
-]
+IfMatch = Annotated[str | None, Header(description="The `ETag` that must not have changed.")]
+# A proxy that compresses makes `W/"1"` of `"1"`.
+ETAG = re.compile(r'(?:W/)?"([0-9]{1,9})"')
+NO_VERSION = 0  # which no resource has
 
 
 def link_next_page(response: Response, limit: int, cursor: str | None) -> None:
@@ -31,7 +32,8 @@ async def expected_version(if_match: IfMatch = None) -> int | None:
     """Return the version that the client knows; None if any will do."""
     if if_match is None or if_match == "*":
         return None
-    return int(if_match.strip('"'))
+    etag = ETAG.fullmatch(if_match)
+    return int(etag[1]) if etag else NO_VERSION
 
 
 ExpectedVersion = Annotated[int | None, Depends(expected_version)]

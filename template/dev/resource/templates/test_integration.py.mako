@@ -142,7 +142,10 @@ def test_change_of_another_version_is_refused(service: Service) -> None:
         second = service.request(method, path, json={}, headers=seen)
         assert second.status_code == 412
         assert_own_error(service, second, "Stale${Customer}Error")
-    seen = {"If-Match": first.headers["etag"]}
+    for etag in ("1", '"x"', '"01", "02"'):
+        other = service.request("DELETE", path, headers={"If-Match": etag})
+        assert other.status_code == 412
+    seen = {"If-Match": f"W/{first.headers['etag']}"}
     assert service.request("DELETE", path, headers=seen).status_code == 204
 
 
