@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from dev.resource.names import MAX_LENGTH, NAME, is_reserved_in_python, quote
+from dev.resource.names import MAX_LENGTH, NAME_PATTERN, is_reserved_in_python, quote
 
 USAGE = "such as email:str:unique, born:date?, status:enum(open,paid) or customer:ref(customer)"
 FIELD = re.compile(
@@ -221,7 +221,7 @@ def _build(name: str, type_name: str, arguments: list[str]) -> Field:
 
 
 def _enum(name: str, values: list[str]) -> FieldType:
-    are_names = all(NAME.fullmatch(value) for value in values)
+    are_names = all(NAME_PATTERN.fullmatch(value) for value in values)
     if len(values) < 2 or len(set(values)) < len(values) or not are_names:
         sys.exit(f"{name}: an enum has two or more names, such as enum(open,paid)")
     quoted = [f'"{value}"' for value in values]
@@ -238,7 +238,7 @@ def _enum(name: str, values: list[str]) -> FieldType:
 
 
 def _reference(name: str, arguments: list[str]) -> Field:
-    if len(arguments) != 1 or not NAME.fullmatch(arguments[0]):
+    if len(arguments) != 1 or not NAME_PATTERN.fullmatch(arguments[0]):
         sys.exit(f"{name}: a ref names another resource, such as ref(customer)")
     target = arguments[0]
     create = f'create_{target}(service)["id"]'
@@ -255,7 +255,7 @@ def _reference(name: str, arguments: list[str]) -> Field:
 
 
 def _check_name(name: str) -> None:
-    if not NAME.fullmatch(name):
+    if not NAME_PATTERN.fullmatch(name):
         sys.exit(f"{name!r} is no name: use small letters, digits and _, such as email")
     if len(name) > MAX_LENGTH:
         sys.exit(f"{name} is too long: use at most {MAX_LENGTH} characters")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MAX_LENGTH = 24  # so that names of constraints stay under PostgreSQL's 63 characters
-NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+NAME_PATTERN = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 IRREGULAR = {
     "child": "children",
     "foot": "feet",
@@ -111,7 +111,7 @@ def _looks_plural(name: str) -> bool:
 
 
 def _check(name: str, example: str) -> None:
-    if not NAME.fullmatch(name):
+    if not NAME_PATTERN.fullmatch(name):
         sys.exit(f"{name!r} is no name: use small letters, digits and _, such as {example}")
     if len(name) > MAX_LENGTH:
         sys.exit(f"{name} is too long: use at most {MAX_LENGTH} characters")
