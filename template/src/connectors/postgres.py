@@ -157,7 +157,7 @@ class PostgresConnector:
                 raise
             if isinstance(exc, asyncpg.ReadOnlySQLTransactionError):
                 await self._leave_server()
-            raise self._translate(exc, connection) from exc
+            raise self.translate(exc, is_lost=_is_closed(connection)) from exc
         finally:
             await self._release(connection)
 
@@ -243,6 +243,25 @@ class PostgresConnector:
             cause = exc.__cause__ or exc
             raise PostgresConnectionNotAliveError(**self._address) from cause
 
+    def translate(self, exc: Exception, *, is_lost: bool = False) -> APIError:
+        """Return the own error for what a driver has raised, without the values of statements.
+
+        Args:
+            exc: what was raised.
+            is_lost: whether the connection is gone.
+        """
+        _hide_values(exc)
+        reason = type(exc).__name__
+        if isinstance(exc, TOOK_TOO_LONG):
+            return PostgresTimeoutError(**self._address)
+        if isinstance(exc, REFUSED_FOR_A_WHILE):
+            if isinstance(exc, asyncpg.InsufficientResourcesError):
+                self._refused_until = monotonic() + REFUSAL_LASTS
+            return StoreUnavailableError("postgres", reason)
+        if isinstance(exc, CONNECTION_LOST) or is_lost:
+            return PostgresConnectionError(**self._address)
+        return StoreRefusedError("postgres", reason)
+
     def pool(self) -> dict[str, int]:
         """Return the numbers of connections in use and idle, and of callers that wait for one."""
         idle = self._pool.get_idle_size()
@@ -289,18 +308,6 @@ class PostgresConnector:
                 connection = await self._pool.acquire()
                 connection.terminate()
                 await self._pool.release(connection)
-
-    def _translate(self, exc: Exception, connection: PoolConnectionProxy) -> APIError:
-        reason = type(exc).__name__
-        if isinstance(exc, TOOK_TOO_LONG):
-            return PostgresTimeoutError(**self._address)
-        if isinstance(exc, REFUSED_FOR_A_WHILE):
-            if isinstance(exc, asyncpg.InsufficientResourcesError):
-                self._refused_until = monotonic() + REFUSAL_LASTS
-            return StoreUnavailableError("postgres", reason)
-        if isinstance(exc, CONNECTION_LOST) or _is_closed(connection):
-            return PostgresConnectionError(**self._address)
-        return StoreRefusedError("postgres", reason)
 
 
 @contextmanager
