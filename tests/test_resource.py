@@ -29,7 +29,7 @@ RESOURCES = {
     "customer": "email:str:unique name:str credit_limit:decimal? born:date?",
     "invoice": (
         "customer:ref(customer) number:int:unique status:enum(open,paid):index total:decimal "
-        "note:text? due_on:date paid_at:datetime? token:uuid? paid:bool order:int?"
+        "note:text? due_on:date paid_at:datetime?:readonly seen_at:datetime? token:uuid? paid:bool order:int?"
     ),
     "category": "parent:ref(category)? user:str select:bool?",
     "reference": (
@@ -214,7 +214,7 @@ REFUSED: list[tuple[str, str, str]] = [
     ("customer", "name", "'name' describes no field: write name:type"),
     ("customer", "name:", "'name:' describes no field"),
     ("customer", "name:varchar", "name: there is no type 'varchar', only str, text, int,"),
-    ("customer", "name:str:primary", "there is no 'primary', only unique and index"),
+    ("customer", "name:str:primary", "there is no 'primary', only unique, index, readonly"),
     ("customer", "name:str name:text", "there are two fields name"),
     ("customer", "class:str", "class is a name of Python's or Pydantic's: try own_class"),
     ("customer", "model_dump:str", "model_dump is a name of Python's or Pydantic's"),
@@ -223,6 +223,8 @@ REFUSED: list[tuple[str, str, str]] = [
     ("customer", "field:str", "Field would mean two things in src/models/customer.py"),
     ("customer", "note:text:unique", "text cannot be unique"),
     ("customer", "paid:bool:unique", "bool cannot be unique"),
+    ("customer", "paid_at:date:readonly", "when a row is added: add a ?"),
+    ("customer", "paid_at:date?:readonly", "customer needs a field that is neither readonly nor"),
     ("customer", "note:text:index", "text is too long for an index, str is not"),
     ("customer", "status:enum(open)", "an enum has two or more names"),
     ("customer", "status:enum(open,open)", "an enum has two or more names"),
@@ -230,7 +232,7 @@ REFUSED: list[tuple[str, str, str]] = [
     ("customer", "name:str(20)", "only enum and ref have something in brackets"),
     ("customer", "group:ref(group)", "there is no resource group to refer to: make that first"),
     ("customer", "parent:ref(customer)", "the first customer has none to refer to: add a ?"),
-    ("customer", "parent:ref(customer)?", "customer needs a field besides those"),
+    ("customer", "parent:ref(customer)?", "customer needs a field that is neither readonly nor"),
     ("decision", "name:str", "src/clients/decisions.py exists already"),
     ("router", "name:str", "router is used for something else"),
     ("health", "name:str", "src/api/health.py has a Health already"),

@@ -70,8 +70,8 @@ def plan_resource(names: Names, fields: list[Field]) -> Resource:
             targets[field.target] = names
         elif field.target:
             targets[field.target] = _find_target(field)
-    if all(field.target == names.singular for field in fields):
-        sys.exit(f"{names.singular} needs a field besides those that refer to its own kind")
+    if all(field.target == names.singular or field.readonly for field in fields):
+        sys.exit(f"{names.singular} needs a field that is neither readonly nor a ref to its kind")
     migrations = read_migrations(FOLDER)
     revision = next_revision(migrations)
     heads = find_heads(migrations)

@@ -12,7 +12,7 @@ USAGE = "such as email:str:unique, born:date?, status:enum(open,paid) or custome
 FIELD = re.compile(
     r"(?P<name>[^:]*):(?P<type>[a-z]+)(\((?P<arguments>[^()]*)\))?(?P<optional>\?)?(?P<flags>(:\w+)*)"
 )
-FLAGS = ("unique", "index")
+FLAGS = ("unique", "index", "readonly")
 OWN = ("id", "created_at", "version")  # which each resource has
 TYPES_IN_MODELS = ("bool", "date", "datetime", "int", "str")
 
@@ -127,6 +127,7 @@ class Field:
         optional: whether there may be no value.
         unique: whether no two rows may have the same value.
         index: whether rows are to be found by it fast.
+        readonly: whether clients see it, but only the service writes it.
         target: what it refers to, in the singular; empty if it refers to nothing.
     """
 
@@ -136,6 +137,7 @@ class Field:
     optional: bool = False
     unique: bool = False
     index: bool = False
+    readonly: bool = False
     target: str = ""
 
     @property
@@ -187,7 +189,7 @@ def _parse(description: str) -> Field:
     flags = found["flags"].split(":")[1:]
     for flag in flags:
         if flag not in FLAGS:
-            sys.exit(f"{description}: there is no {flag!r}, only {' and '.join(FLAGS)}")
+            sys.exit(f"{description}: there is no {flag!r}, only {', '.join(FLAGS)}")
     arguments = [word.strip() for word in (found["arguments"] or "").split(",")]
     field = _build(found["name"], found["type"], [word for word in arguments if word])
     _check_name(field.name)
@@ -195,6 +197,8 @@ def _parse(description: str) -> Field:
         sys.exit(f"{description}: {field.type_name} cannot be unique")
     if "index" in flags and field.type_name == "text":
         sys.exit(f"{description}: text is too long for an index, str is not")
+    if "readonly" in flags and not found["optional"]:
+        sys.exit(f"{description}: nobody sends what is readonly when a row is added: add a ?")
     return Field(
         name=field.name,
         type_name=field.type_name,
@@ -202,6 +206,7 @@ def _parse(description: str) -> Field:
         optional=bool(found["optional"]),
         unique="unique" in flags,
         index="index" in flags,
+        readonly="readonly" in flags,
         target=field.target,
     )
 

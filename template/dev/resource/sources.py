@@ -47,15 +47,17 @@ class Resource:
     down_revision: str | None
 
     @property
-    def errors(self) -> list[OwnError]:
-        """Its own errors."""
-        labels = {singular: target.label for singular, target in self.targets.items()}
-        return errors_of(self.names, self.fields, labels)
+    def written(self) -> list[Field]:
+        """The fields that clients write."""
+        return [field for field in self.fields if not field.readonly]
 
     @property
-    def is_self_reference(self) -> bool:
-        """Whether it refers to others of its kind."""
-        return self.names.singular in self.targets
+    def errors(self) -> list[OwnError]:
+        """Its own errors."""
+        labels = {
+            field.target: self.targets[field.target].label for field in self.written if field.target
+        }
+        return errors_of(self.names, self.written, labels)
 
 
 def new_files(resource: Resource) -> dict[str, str]:
@@ -82,7 +84,7 @@ def new_files(resource: Resource) -> dict[str, str]:
 def template_values(resource: Resource) -> dict[str, Any]:
     """Return what templates use; the name of a customer stands for that of each resource."""
     names = resource.names
-    fields = resource.fields
+    fields = resource.written
     sent = [field for field in fields if field.target != names.singular]
     return {
         "customer": names.singular,
@@ -95,7 +97,9 @@ def template_values(resource: Resource) -> dict[str, Any]:
         "Labels": names.labels.capitalize(),
         "a": names.article,
         "A": names.article.capitalize(),
+        "all_fields": resource.fields,
         "fields": fields,
+        "readonly": [field for field in resource.fields if field.readonly],
         "required": [field for field in fields if not field.optional],
         "optional": [field for field in fields if field.optional],
         "unique": [field for field in fields if field.unique],
@@ -112,10 +116,9 @@ def template_values(resource: Resource) -> dict[str, Any]:
 
 
 def _sql_values(resource: Resource) -> dict[str, Any]:
-    fields = resource.fields
     table = quote(resource.names.plural)
-    placeholders = [f"${number}" for number in range(1, len(fields) + 2)]
-    indexed = [field.column for field in fields if _needs_index(field)]
+    placeholders = [f"${number}" for number in range(1, len(resource.written) + 2)]
+    indexed = [field.column for field in resource.fields if _needs_index(field)]
     parent = resource.down_revision
     return {
         "table": table,

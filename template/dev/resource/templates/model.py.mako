@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-% for field in fields:
+% for field in all_fields:
 % if field.alias:
 ${field.alias} = ${field.definition}
 % endif
@@ -37,6 +37,9 @@ class ${Customer}(New${Customer}, extra="ignore"):
     id: UUID
     created_at: datetime
     version: int
+% for field in readonly:
+    ${field.name}: ${field.annotation} = None
+% endfor
 
 
 class ${Customer}Page(BaseModel):
