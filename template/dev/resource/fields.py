@@ -2,7 +2,7 @@
 
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import BaseModel
 
@@ -187,28 +187,33 @@ def _parse(description: str) -> Field:
     if not found:
         sys.exit(f"{description!r} describes no field: write name:type, {USAGE}")
     flags = found["flags"].split(":")[1:]
-    for flag in flags:
-        if flag not in FLAGS:
-            sys.exit(f"{description}: there is no {flag!r}, only {', '.join(FLAGS)}")
+    _check_flags(description, flags)
     arguments = [word.strip() for word in (found["arguments"] or "").split(",")]
-    field = _build(found["name"], found["type"], [word for word in arguments if word])
-    _check_name(field.name)
-    if "unique" in flags and not field.type.distinct:
-        sys.exit(f"{description}: {field.type_name} cannot be unique")
-    if "index" in flags and field.type_name == "text":
-        sys.exit(f"{description}: text is too long for an index, str is not")
-    if "readonly" in flags and not found["optional"]:
-        sys.exit(f"{description}: nobody sends what is readonly when a row is added: add a ?")
-    return Field(
-        name=field.name,
-        type_name=field.type_name,
-        type=field.type,
+    field = replace(
+        _build(found["name"], found["type"], [word for word in arguments if word]),
         optional=bool(found["optional"]),
         unique="unique" in flags,
         index="index" in flags,
         readonly="readonly" in flags,
-        target=field.target,
     )
+    _check_name(field.name)
+    _check_type(description, field)
+    return field
+
+
+def _check_flags(description: str, flags: list[str]) -> None:
+    for flag in flags:
+        if flag not in FLAGS:
+            sys.exit(f"{description}: there is no {flag!r}, only {', '.join(FLAGS)}")
+
+
+def _check_type(description: str, field: Field) -> None:
+    if field.unique and not field.type.distinct:
+        sys.exit(f"{description}: {field.type_name} cannot be unique")
+    if field.index and field.type_name == "text":
+        sys.exit(f"{description}: text is too long for an index, str is not")
+    if field.readonly and not field.optional:
+        sys.exit(f"{description}: nobody sends what is readonly when a row is added: add a ?")
 
 
 def _build(name: str, type_name: str, arguments: list[str]) -> Field:
