@@ -24,6 +24,7 @@ SLOW = [
     "test_resource",
     "test_sqlalchemy",
     "test_observability",
+    "test_proxy",
     "test_update",
     "test_cookiecutter",
     "test_containers",
@@ -32,7 +33,7 @@ SLOW = [
 ROOT = Path(__file__).parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NOT_RENDERED = shutil.ignore_patterns(
-    "__pycache__", ".venv", ".dev", ".*_cache", ".coverage*", "uv.lock"
+    "__pycache__", ".venv", ".dev", ".*_cache", ".coverage*", ".hypothesis", "uv.lock"
 )
 DEPENDENCIES = nox.project.load_toml("pyproject.toml")
 SERVICE = nox.project.load_toml("template/pyproject.toml")
@@ -160,13 +161,13 @@ def readme(session: Session) -> None:
 
 @nox.session
 def observability(session: Session) -> None:
-    """Test the alerts, and observe rendered services with real tools and a real browser."""
-    require(session, "prometheus", "promtool", "prometheus-alertmanager", "amtool")
+    """Test the proxy and the alerts, with real tools and a real browser."""
+    require(session, "prometheus", "promtool", "prometheus-alertmanager", "amtool", "nginx")
     if not any(map(shutil.which, BROWSERS)):
         require(session, "chromium")
     install_groups(session, "tests")
     install_service(session)
-    pytest(session, "--numprocesses=2", "tests/test_observability.py")
+    pytest(session, "--numprocesses=2", "tests/test_observability.py", "tests/test_proxy.py")
 
 
 @nox.session

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.attack import Attack
 from tests.support.containers import Containers, locked_table
 from tests.support.services import ENVIRONMENT, free_port, make, wait_until
 from tests.support.template import Answers, Render, values
@@ -83,6 +84,7 @@ def test_first_turn_in_containers(start: Start) -> None:
     # Redis is a cache of the decisions, PostgreSQL stores them.
     check_outage(containers, "redis", "RedisConnectionError", status=201)
     check_outage(containers, "postgres", "PostgresConnectionError", status=503)
+    check_attack(containers)
     check_stop_under_load(containers)
 
     make(containers.folder, "up")
@@ -173,6 +175,18 @@ def check_outage(containers: Containers, store: str, error: str, *, status: int)
     assert containers.inspect("service", ".State.StartedAt") == started
     outages = [r["level"] for r in containers.records() if r.get("store") == store]
     assert outages == ["ERROR", "INFO"]
+
+
+def check_attack(containers: Containers) -> None:
+    """One client that does its worst takes neither the memory of the container nor its time."""
+    started = containers.inspect("service", ".State.StartedAt")
+    attack = Attack(containers.port, "/decisions")
+    with attack.running():
+        for _ in range(1_000):
+            assert containers.request("GET", "/health/live").status == 200
+    assert containers.decide().status == 201
+    assert containers.inspect("service", ".State.OOMKilled") is False
+    assert containers.inspect("service", ".State.StartedAt") == started
 
 
 def check_stop_under_load(containers: Containers) -> None:

@@ -29,8 +29,12 @@ from src.config import APP_METADATA
 
 LOCAL_CLIENTS = ("127.0.0.1", "::1")
 LOCAL_NAMES = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", re.I)
-# Of a request by another site's script, or from behind a proxy.
-FOREIGN_HEADERS = ("origin", "forwarded", "x-forwarded-for")
+# Of a request by another site's script, or from behind a proxy: `X-Forwarded-For`, `CF-Ray`.
+FOREIGN_HEADERS = re.compile(
+    r"origin|via|forwarded|true-client-ip|(x-(forwarded|real|client|original|cluster)|cf|cdn|fastly"
+    r"|fly|akamai)-.+",
+    re.I,
+)
 POLL_SECONDS = 0.2
 MAX_TRACEBACK = 17_000  # characters
 MAX_ROWS = 20  # of other fields
@@ -225,7 +229,7 @@ def is_local(scope: Scope) -> bool:
     headers = Headers(scope=scope)
     if not LOCAL_NAMES.fullmatch(headers.get("host", "")):
         return False
-    return not any(name in headers for name in FOREIGN_HEADERS)
+    return not any(FOREIGN_HEADERS.fullmatch(name) for name in headers)
 
 
 def add_to(app: FastAPI) -> None:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from dev import ROOT
+from dev.accounts import enterable, give, is_open_to_all, store_user
 from dev.ports import LOOPBACK, free_port, password_in
 from dev.users import used
 from src.utils.postgres_url import normalise_postgres_url, postgres_options
@@ -43,9 +44,7 @@ class Server:
         self._log = folder / "log"
         self._port = folder / "port"
         self._password_file = folder / "password"
-        if user:
-            for path in (folder, self._password_file):
-                shutil.chown(path, user["user"], user["group"])
+        give(folder, user)
 
     def url(self) -> str:
         """Return its URL; it runs."""
@@ -118,15 +117,12 @@ def running(folder: Path, *, durable: bool = False, port: int = 0) -> Iterator[s
 def _server_in(folder: Path) -> Iterator[Server]:
     """Yield a server for a folder; PostgreSQL refuses to run as root, so another user runs it then."""
     programs = _package() / "pginstall" / "bin"
-    if not hasattr(os, "geteuid") or os.geteuid() != 0:
-        yield Server(folder, programs, {})
-        return
-    if not _is_open_to_all(folder):
-        folder = Path(tempfile.gettempdir()) / f"dev-{str(folder).replace(os.sep, '-')}"
+    user = store_user("postgres")
+    folder = enterable(folder, user)
     with contextlib.ExitStack() as stack:
-        if not _is_open_to_all(programs):
+        if user and not is_open_to_all(programs):
             programs = stack.enter_context(_copied_programs())
-        yield Server(folder, programs, _other_user())
+        yield Server(folder, programs, user)
 
 
 @contextlib.contextmanager
@@ -168,19 +164,6 @@ def _package() -> Path:
     if spec is None or not spec.submodule_search_locations:
         sys.exit(f"no PostgreSQL here: run `uv sync`, or {OWN_SERVER}")
     return Path(spec.submodule_search_locations[0])
-
-
-def _other_user() -> dict[str, Any]:
-    import pwd  # noqa: PLC0415 - there is none on Windows
-
-    known = {entry.pw_name: entry.pw_gid for entry in pwd.getpwall()}
-    name = "postgres" if "postgres" in known else "nobody"
-    return {"user": name, "group": known[name], "extra_groups": []}
-
-
-def _is_open_to_all(path: Path) -> bool:
-    """Return whether any user may enter the folders above a path."""
-    return all(parent.stat().st_mode & 0o001 for parent in path.parents if parent.exists())
 
 
 @contextlib.contextmanager

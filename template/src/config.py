@@ -31,9 +31,7 @@ from src.utils.setting_types import (
     LogFormat,
     LogLevels,
     Origins,
-    # copier: if stores
     Seconds,
-    # copier: endif
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,6 +59,9 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     workers: PositiveInt = 1
     shutdown_timeout: PositiveInt = 10  # seconds
+    limit_concurrency: PositiveInt = 200  # connections of a worker
+    header_timeout: Seconds = 10
+    body_timeout: Seconds = 20
     environment: Environment = "development"
     log_level: Level = "info"
     log_levels: LogLevels = {}  # of single loggers

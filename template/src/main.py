@@ -10,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from src.airtight import AirtightAPI, configure_logging, report_lifespan_errors
+from src.airtight.server import Limits, limited_http
 from src.api.routers import ROUTERS, operation_id
 from src.config import APP_METADATA, ROOT, SERVICE_NAME, Settings, load_settings
 # copier: if "postgres" in stores
@@ -84,6 +85,8 @@ def create_app() -> FastAPI:
         max_body_size=settings.max_body_size,
         generate_unique_id_function=operation_id,
         separate_input_output_schemas=False,  # clients that are generated have each model once
+        docs_url=None,  # `src/api/docs.py` has it
+        redoc_url=None,
         **options,
     )
     app.state.settings = settings
@@ -98,11 +101,13 @@ app = create_app()
 
 if __name__ == "__main__":
     settings: Settings = app.state.settings
+    limits = Limits(settings.limit_concurrency, settings.header_timeout, settings.body_timeout)
     uvicorn.run(
         app if settings.workers == 1 else "src.main:app",
         host=settings.host,
         port=settings.port,
         workers=settings.workers,
+        http=limited_http(limits),
         timeout_graceful_shutdown=settings.shutdown_timeout,
         timeout_worker_healthcheck=30,  # by default 5 seconds, in which a busy machine starts none
         log_config=None,

@@ -17,7 +17,7 @@ Pair = tuple[tuple[str, str], ...]
 
 ROOT = Path(__file__).resolve().parents[2]
 IGNORED = shutil.ignore_patterns(
-    "__pycache__", ".venv", ".dev", ".*_cache", ".coverage*", "uv.lock"
+    "__pycache__", ".venv", ".dev", ".*_cache", ".coverage*", ".hypothesis", "uv.lock"
 )
 QUESTIONS: Answers = {
     name: question

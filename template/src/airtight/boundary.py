@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..utils.errors import APIError, RequestTooLargeError, UnavailableError
-from .classification import is_cancelled_from_outside, must_propagate
+from .classification import close_code, is_cancelled_from_outside, must_propagate
 from .context import RequestContext, current_context, is_oversized, members
 from .hooks import request_started
 from .logging import log_access, report_exception
@@ -25,6 +25,9 @@ MAX_LENGTH_DIGITS = 18  # of a Content-Length; Python refuses to convert more th
 DRAINED_BYTES = 64_000_000  # of a body that was refused; a client that still sends sees a reset
 DRAINED_SECONDS = 5.0
 EXCHANGE = "airtight.exchange"  # the key of a scope that has a boundary around it already
+REFUSAL = (
+    "airtight.refusal"  # the key of the class of error with which the server refuses a request
+)
 
 Header = tuple[bytes, bytes]
 Respond = Callable[[Scope, BaseException], Awaitable[Response]]
@@ -138,11 +141,13 @@ class Exchange:
             if not self._is_nested:
                 for hook in request_started:
                     hook(self.scope, self.context.correlation_id or "")
+            if REFUSAL in self.scope:
+                raise self.scope[REFUSAL]()
             if len(self._content_length) > MAX_LENGTH_DIGITS:
                 raise RequestTooLargeError
             await self._boundary.app(self.scope, self.receive, self.send)
-            if not (self.context.response_started or self.context.client_disconnected):
-                raise APIError("The application returned without a response.")
+            if not (self._has_responded() or self.context.client_disconnected):
+                raise APIError("The application returned without a complete response.")
         except GeneratorExit:
             raise
         except BaseException as exc:
@@ -153,11 +158,20 @@ class Exchange:
             if not self.context.response_complete:
                 self._log_access()
 
+    def _has_responded(self) -> bool:
+        if self.scope["type"] == "websocket":
+            return self.context.response_started
+        return self.context.response_complete
+
     async def receive(self) -> Message:
         """Receive a message from the server, and note the end of the body and of the client."""
         message = await self._receive()
+        if REFUSAL in self.scope and not self._has_body_ended:
+            raise self.scope[REFUSAL]()
         if not message.get("more_body"):
             self._has_body_ended = True
+        if holds_surrogates(message.get("body") or b""):
+            self.context.may_hold_surrogates = True
         if message["type"].endswith(".disconnect") and not self.context.response_complete:
             self.context.client_disconnected = True
         return message
@@ -189,6 +203,8 @@ class Exchange:
         headers = list(message.get("headers", ()))
         check_start(status, headers)
         headers = replace_header(headers, name, self._request_id)
+        if status == 307:
+            headers = [self._within_host(header) for header in headers]
         if status == 413:
             if self._is_plain_413(headers):
                 await self._replace_response(RequestTooLargeError())
@@ -196,6 +212,23 @@ class Exchange:
             await self._drain_body()
         await self._send_to_server({**message, "headers": headers})
         self.context.status = status
+
+    def _within_host(self, header: Header) -> Header:
+        """Return a header in which a redirect to the same host does not repeat what the client said.
+
+        Starlette redirects to a path with a slash more or less at the host of the request, whatever
+        that is, so that a cache could lead others there.
+        """
+        name, value = header
+        if name.lower() != b"location":
+            return header
+        hosts = [other for key, other in self.scope["headers"] if key == b"host"]
+        for host in hosts:
+            origin = self.scope.get("scheme", "http").encode() + b"://" + host
+            if value.startswith(origin + b"/"):
+                path = value.removeprefix(origin)
+                return name, b"/." + path if path.startswith(b"//") else path
+        return header
 
     async def _send_to_server(self, message: Message) -> None:
         try:
@@ -255,7 +288,7 @@ class Exchange:
         if context.response_complete or context.client_disconnected:
             return propagates
         if self.scope["type"] == "websocket" and (context.response_started or not self._can_deny()):
-            await self.send({"type": "websocket.close", "code": 1011})
+            await self.send({"type": "websocket.close", "code": close_code(exc)})
             return propagates
         if context.response_started:
             return True  # the server cuts the connection, so that the client sees the loss
@@ -361,6 +394,11 @@ def is_last_message(message: Message) -> bool:
     if kind.endswith(".body"):
         return not message.get("more_body", False)
     return kind in ("websocket.close", "http.response.pathsend")
+
+
+def holds_surrogates(body: bytes) -> bool:
+    """Return whether a body may have JSON's escapes of half a character; most have no escape."""
+    return b"\\" in body and (b"\\ud" in body or b"\\uD" in body)
 
 
 def check_start(status: Any, headers: list[Header]) -> None:

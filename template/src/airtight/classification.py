@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +24,17 @@ HANDLED_TOO_LATE = ("Caught handled exception, but response already started.",)
 NO_RESPONSE = ("No response returned.",)
 # FastAPI's words for a body that it could not read; the cause says why.
 BODY_NOT_READ = "There was an error parsing the body"
+# What Python and pydantic say of half a character, such as the JSON "\\ud800", which UTF-8 lacks.
+SURROGATES = "surrogates not allowed"
+NOT_UNICODE = {
+    "loc": ("body",),
+    "type": "string_unicode",
+    "msg": "Input should be a valid string, unable to parse raw data as a unicode string",
+}
+# Of RFC 6455, section 7.4.1.
+UNSUPPORTED_DATA = 1003
+INVALID_DATA = 1007
+INTERNAL_ERROR = 1011
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +70,8 @@ def classify(exc: BaseException) -> Classification:
     found = _classify(exc)
     context = current_context.get()
     too_late = context is not None and context.response_started
-    if too_late and found.status != CLIENT_CLOSED_REQUEST and found.level < logging.ERROR:
+    is_of_client = found.status == CLIENT_CLOSED_REQUEST or close_code(exc) != INTERNAL_ERROR
+    if too_late and not is_of_client and found.level < logging.ERROR:
         return replace(found, level=logging.ERROR)  # the client cannot be told any more
     return found
 
@@ -78,8 +91,15 @@ def _classify(exc: BaseException) -> Classification:
         return Classification(exc, NOT_LOGGED, 403)
     if isinstance(exc, RuntimeError) and exc.args == HANDLED_TOO_LATE and exc.__cause__:
         return _classify(exc.__cause__)
-    if _is_disconnect(exc, current_context.get()):
+    context = current_context.get()
+    if _is_disconnect(exc, context):
         return Classification(exc, NOT_LOGGED, CLIENT_CLOSED_REQUEST)
+    if close_code(exc) != INTERNAL_ERROR:
+        return Classification(exc, NOT_LOGGED, 400)
+    if context and context.may_hold_surrogates and SURROGATES in str(exc):
+        error = RequestValidationError([NOT_UNICODE])
+        error.__cause__ = exc  # by which it is known that it was logged
+        return Classification(error, logging.WARNING, 422)
     # The guardian of all that nobody has foreseen: a bug to fix, or an own error to define.
     return Classification(exc, logging.CRITICAL, 500)
 
@@ -139,3 +159,22 @@ def is_cancelled_from_outside(exc: BaseException) -> bool:
 def must_propagate(exc: BaseException) -> bool:
     """Return whether somebody outside waits for an exception, so that it may not be swallowed."""
     return isinstance(exc, KeyboardInterrupt | SystemExit) or is_cancelled_from_outside(exc)
+
+
+def close_code(exc: BaseException) -> int:
+    """Return with which code a WebSocket is closed after an exception.
+
+    A text where the application reads bytes is a KeyError in Starlette, the other way round as well.
+    """
+    if not isinstance(exc, KeyError | ValueError):
+        return INTERNAL_ERROR
+    functions = [
+        frame.f_code.co_name
+        for frame, _ in traceback.walk_tb(exc.__traceback__)
+        if frame.f_globals.get("__name__") == "starlette.websockets"
+    ]
+    if not functions or not functions[-1].startswith("receive_"):
+        return INTERNAL_ERROR
+    if isinstance(exc, KeyError):
+        return UNSUPPORTED_DATA
+    return INVALID_DATA

@@ -26,11 +26,13 @@ class RequestContext:
         status: the status that the server has accepted; 0 before.
         response_complete: whether the whole response was sent.
         client_disconnected: whether the client left before the response was complete.
+        may_hold_surrogates: whether the body has escapes of characters that UTF-8 may not have.
     """
 
     __slots__ = (
         "client_disconnected",
         "correlation_id",
+        "may_hold_surrogates",
         "number",
         "response_complete",
         "status",
@@ -42,6 +44,7 @@ class RequestContext:
         self.status = 0
         self.response_complete = False
         self.client_disconnected = False
+        self.may_hold_surrogates = False
 
     @property
     def response_started(self) -> bool:

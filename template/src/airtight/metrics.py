@@ -23,6 +23,7 @@ from prometheus_client import (
 
 from ..utils.errors import APIError
 from .hooks import failure_logged, register, request_finished, request_started
+from .logging import dropped_records
 
 # Several workers write their metrics into this folder, and each renders the sum of all.
 MULTIPROC_DIR = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
@@ -46,6 +47,10 @@ ERRORS = Counter(
     "errors",
     "Failures that were logged, by own class or as unexpected.",
     ["error", "level"],
+)
+DROPPED = Counter(
+    "log_records_dropped",
+    "Log records that could not be written: the disk is full, or nobody reads.",
 )
 POOL = Gauge(
     "store_pool",
@@ -79,10 +84,15 @@ def init_metrics(workers: int = 1) -> None:
     for error_class in _with_subclasses(APIError):
         _error_labels.add(error_class.__qualname__)
         if error_class.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            ERRORS.labels(error_class.__qualname__, "ERROR")
+            ERRORS.labels(error_class.__qualname__, _level_name(error_class))
     register(request_started, _count_started_request)
     register(request_finished, _observe_request)
     register(failure_logged, _count_failure)
+
+
+def _level_name(error_class: type[APIError]) -> str:
+    level = error_class.level  # a property, where the class has no level of its own
+    return logging.getLevelName(level) if isinstance(level, int) else "ERROR"
 
 
 def _enable_multiprocess() -> None:
@@ -142,8 +152,22 @@ def _remove_after_kill(file: Path) -> None:
         file.unlink(missing_ok=True)
 
 
+class _Seen:
+    """How many of the dropped records the counter has."""
+
+    dropped = 0
+
+
+def _update_dropped() -> None:
+    """Add the records to the counter that were dropped since the last time."""
+    dropped = dropped_records()
+    DROPPED.inc(dropped - _Seen.dropped)
+    _Seen.dropped = dropped
+
+
 def update_pools(stores: Mapping[str, Store]) -> None:
-    """Set the gauges of pools to what the pools hold now."""
+    """Set the gauges of pools to what the pools hold now, and count dropped log records."""
+    _update_dropped()
     for name, store in stores.items():
         for state, count in store.pool().items():
             POOL.labels(name, state).set(count)

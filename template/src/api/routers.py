@@ -7,6 +7,7 @@ from src.api import (
     # copier: if example == "decisions"
     decisions,
     # copier: endif
+    docs,
     health,
     # copier: if "prometheus" in observability
     metrics,
@@ -25,6 +26,7 @@ ROUTERS: list[APIRouter] = [
     # copier: endif
     # Last, since a request is compared with all routes before its own.
     health.router,
+    docs.router,
     # copier: if "prometheus" in observability
     metrics.router,
     # copier: endif

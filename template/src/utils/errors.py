@@ -4,6 +4,7 @@ Error, status, and level of the record:
 
     APIError                              500  ERROR
       UnavailableError                    503  ERROR
+        OverloadedError                   503  WARNING
 # copier: if "postgres" in stores
         PostgresConnectionError           503  ERROR
           PostgresConnectionNotAliveError 503  ERROR
@@ -22,7 +23,10 @@ Error, status, and level of the record:
         UpstreamResponseError             502  ERROR
         UpstreamUnreachableError          503  ERROR
         UpstreamTimeoutError              504  ERROR
+      InvalidHTTPError                    400  WARNING
+      RequestTimeoutError                 408  WARNING
       RequestTooLargeError                413  WARNING
+      HeadersTooLargeError                431  WARNING
 # copier: if "prometheus" in observability
       WrongTokenError                     401  INFO
 # copier: endif
@@ -96,6 +100,13 @@ class UnavailableError(APIError):
 
     status_code = 503
     headers = MappingProxyType({"Retry-After": "5"})
+
+
+class OverloadedError(UnavailableError):
+    """All connections that are allowed are busy."""
+
+    headers = MappingProxyType({"Retry-After": "5", "Connection": "close"})
+    level = logging.WARNING
 
 
 @dataclasses.dataclass(eq=False)
@@ -289,4 +300,31 @@ class RequestTooLargeError(APIError):
 
     status_code = 413
     detail = "The body is too large."
+    level = logging.WARNING
+
+
+class HeadersTooLargeError(APIError):
+    """The headers are larger or more than allowed."""
+
+    status_code = 431
+    detail = "The headers are too large."
+    headers = MappingProxyType({"Connection": "close"})
+    level = logging.WARNING
+
+
+class RequestTimeoutError(APIError):
+    """The client has not sent the whole request in time."""
+
+    status_code = 408
+    detail = "The request did not arrive in time."
+    headers = MappingProxyType({"Connection": "close"})
+    level = logging.WARNING
+
+
+class InvalidHTTPError(APIError):
+    """The client does not speak HTTP."""
+
+    status_code = 400
+    detail = "This is not a valid HTTP request."
+    headers = MappingProxyType({"Connection": "close"})
     level = logging.WARNING

@@ -243,6 +243,11 @@ def test_page_that_is_closed_leaves_nothing(service: Service) -> None:
         {"X-Forwarded-For": "192.0.2.1"},
         {"X-Forwarded-For": "127.0.0.1"},
         {"Forwarded": "for=127.0.0.1"},
+        {"X-Real-IP": "127.0.0.1"},
+        {"X-Forwarded-Host": "localhost"},
+        {"Via": "1.1 proxy"},
+        {"CF-Connecting-IP": "127.0.0.1"},
+        {"True-Client-IP": "127.0.0.1"},
     ],
     ids=str,
 )

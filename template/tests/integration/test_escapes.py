@@ -296,6 +296,30 @@ def test_bad_body_is_a_short_warning(
     assert len(line.encode()) <= 4_096
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/body/echo", '"\\ud800"'),
+        ("/body/echo", '{"\\uDfff": 1}'),
+        ("/body", '{"name": "bob \\ud800"}'),
+    ],
+)
+def test_text_that_utf8_has_no_form_for_is_refused(faulty: Service, path: str, body: str) -> None:
+    """Half a character in a body is a 422, wherever the service finds that it cannot send it."""
+    headers = {"Content-Type": "application/json"}
+    response = faulty.request("POST", path, content=body, headers=headers)
+    assert response.status_code == 422
+    assert levels(faulty.records_of(response)) == ["WARNING"]
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000"])
+def test_redirect_to_another_slash_stays_on_the_host(faulty: Service, host: str) -> None:
+    """The header Host decides nothing about where a client is sent."""
+    response = faulty.get("/body/slash?a=1", headers={"Host": host})
+    assert response.status_code == 307
+    assert response.headers["location"] == "/body/slash/?a=1"
+
+
 def lines_with(service: Service, *words: str) -> list[str]:
     """Return the lines of the log that have all of these words."""
     return [line for line in service.lines if all(word in line for word in words)]
@@ -441,6 +465,27 @@ def test_websocket_that_the_client_closes_is_no_error(
     records = faulty.wait_for_request(id_of(websocket))
     assert statuses(records) == [101]
     assert failures(records) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "sent", "code"),
+    [
+        ("/ws/echo", b"bytes", 1003),
+        ("/ws/json", b"bytes", 1003),
+        ("/ws/json", "{", 1007),
+    ],
+)
+def test_websocket_that_gets_something_else_is_closed(
+    faulty: Service, path: str, sent: str | bytes, code: int
+) -> None:
+    """A message that the application cannot read is the client's mistake, which its code names."""
+    with open_websocket(faulty, path) as websocket:
+        websocket.send(sent)
+        with pytest.raises(ConnectionClosedError) as caught:
+            websocket.recv(timeout=10)
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.code == code
+    assert failures(faulty.wait_for_request(id_of(websocket))) == []
 
 
 # Ids.

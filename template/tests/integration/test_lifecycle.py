@@ -214,6 +214,38 @@ def test_broken_log_stream_breaks_no_request() -> None:
     assert "records are lost" in line
 
 
+FULL_STREAMS = """
+import os, runpy
+full = os.open("/dev/full", os.O_WRONLY)
+os.dup2(full, 1)
+os.dup2(full, 2)
+runpy.run_module("src.main", run_name="__main__")
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is full")
+def test_full_disk_breaks_no_request() -> None:
+    """Where neither the log nor a complaint about it can be written, requests are answered."""
+    with running("-c", FULL_STREAMS) as service:
+        statuses = [service.get("/nowhere").status_code for _ in range(100)]
+        code = service.stop()
+    assert statuses == [404] * 100
+    assert code in (0, -signal.SIGTERM)
+
+
+def test_reader_that_stops_delays_no_request() -> None:
+    """Where the log fills its pipe, requests are answered, and the service stops."""
+    reader, writer = os.pipe()
+    with running(stdout=writer) as service:
+        os.close(writer)
+        path = "/" + "a" * 1_000
+        statuses = [service.get(path).status_code for _ in range(500)]
+        code = service.stop()
+    os.close(reader)
+    assert statuses == [404] * 500
+    assert code in (0, -signal.SIGTERM)
+
+
 FAILING_SCRIPT = """
 import threading
 import src.main

@@ -238,3 +238,21 @@ def test_rules_and_dashboard_use_metrics_that_exist(
         used -= OF_WORKERS
         # copier: endif
         assert used <= names
+
+
+MUCH_TO_LOG = """
+import logging, src.main, uvicorn
+for _ in range(3_000):
+    logging.getLogger("much").warning("a" * 3_000)
+uvicorn.run(src.main.app, port=PORT, log_config=None, access_log=False)
+"""
+
+
+def test_dropped_log_records_are_counted() -> None:
+    """What nobody reads is dropped beyond a buffer, and the number of records is a metric."""
+    reader, writer = os.pipe()
+    with running("-c", MUCH_TO_LOG, stdout=writer) as service:
+        os.close(writer)
+        dropped = scrape(service)[("log_records_dropped_total",)]
+    os.close(reader)
+    assert 0 < dropped < 3_000

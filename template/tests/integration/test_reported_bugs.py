@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from tests.integration.test_escapes import assert_body, files_in
-from tests.support.service import Record, Service, access, copy_with, failures, running
+from tests.support.service import LIMITED, Record, Service, access, copy_with, failures, running
 
 ROUTES = Path(__file__).with_name("faulty_more.py")
 
@@ -24,7 +24,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     folder = copy_with(ROUTES, tmp_path_factory.mktemp("reported"))
 
     def start_application(name: str, *options: str) -> Any:
-        command = ("-m", "uvicorn", f"src.faulty:{name}", "--port", "PORT", *options)
+        command = ("-m", "uvicorn", f"src.faulty:{name}", "--port", "PORT", *LIMITED, *options)
         return running(*command, cwd=folder)
 
     return start_application

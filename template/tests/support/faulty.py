@@ -376,6 +376,15 @@ async def body_ignored() -> str:
 async def body_any(value: Annotated[Any, Body()]) -> None: ...
 
 
+@app.post("/body/echo")
+async def body_echo(value: Annotated[Any, Body()]) -> Any:
+    return value
+
+
+@app.get("/body/slash/")
+async def body_slash() -> None: ...
+
+
 # WebSockets.
 
 
@@ -408,6 +417,12 @@ async def ws_echo(websocket: WebSocket) -> None:
     await websocket.accept()
     while True:
         await websocket.send_text(await websocket.receive_text())
+
+
+@app.websocket("/ws/json")
+async def ws_json(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.send_json(await websocket.receive_json())
 
 
 # Ids.

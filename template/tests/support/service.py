@@ -21,6 +21,7 @@ from tests.support.fork_server import CAN_FORK, ForkedProcess, start_server
 
 ROOT = Path(__file__).resolve().parents[2]
 FAULTY = Path(__file__).with_name("faulty.py")
+LIMITED = ("--http", "src.airtight.server:LimitedHttpProtocol")
 FAILURES = ("WARNING", "ERROR", "CRITICAL")
 TIMEOUT = 60.0  # seconds; a test that waits longer for a process or a record fails
 Record = dict[str, Any]
@@ -243,6 +244,6 @@ def copy_with(module: Path, folder: Path) -> Path:
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Run a service with the routes of `faulty.py`, which fail in every way a request can."""
     folder = copy_with(FAULTY, tmp_path_factory.mktemp("faulty"))
-    command = ("-m", "uvicorn", "src.faulty:app", "--port", "PORT")
+    command = ("-m", "uvicorn", "src.faulty:app", "--port", "PORT", *LIMITED)
     with running(*command, cwd=folder, env={"CORS_ORIGINS": '["http://a.example"]'}) as service:
         yield service

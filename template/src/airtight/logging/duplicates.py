@@ -10,7 +10,7 @@ ERRORS = "errors"  # the logger of `report_exception`, which decides by itself
 SERVER = "uvicorn.error"
 # uvicorn's own words for what the error boundary has logged.
 SERVER_DUPLICATES = re.compile(
-    r"Traceback |Application \w+ failed|ASGI callable returned without completing handshake"
+    r"Traceback |Application \w+ failed|ASGI callable returned without completing (handshake|response)"
     r"|%s - .WebS|Cancel %s running task"
 )
 # FastAPI logs this before it raises an exception with the same text.

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 MAX_NAME = 100  # characters; what is longer is judged by its end, next to the value
-WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[A-Z]")
+WORD = re.compile(r"[A-Z]{1,100}(?![a-z])|[A-Z]?[a-z]++|[0-9]++|[A-Z]")
 
 # Secret as a part of any word: `dbpassword`, `PASSWD`, `accesstoken`, `X-CSRFToken`.
 PARTS = (

@@ -23,7 +23,7 @@ SEPARATOR = re.compile(
     re.VERBOSE,
 )
 COMMA = re.compile(r"""\\*+["'],\s{0,9}+[Bb]?+(?=\\*+["'])""")  # of `('password', 'x')`
-PAIR_START = re.compile(r"""[\[(]\s{0,9}[Bb]?\\*["']\Z""")
+PAIR_START = re.compile(r"""[\[(]\s{0,9}[Bb]?\\*+["']\Z""")
 BLANKS = re.compile(r"[ \t]{1,9}+")
 
 IN_QUOTES = {
@@ -52,7 +52,7 @@ TAG_END = re.compile(r"(?:\s[^<>]*+)?+>")
 TAG_CLOSING = re.compile(r"</[\w:-]*+")
 # `name="password"`, of which the value is somewhere else: in a form, in XML, in a list of pairs.
 LABEL = re.compile(
-    r"""(?:field|header|id|key|name|param)\\*["']?\s{0,3}[=:]\s{0,3}\\*["']\Z""", re.IGNORECASE
+    r"""(?:field|header|id|key|name|param)\\*+["']?\s{0,3}[=:]\s{0,3}\\*+["']\Z""", re.IGNORECASE
 )
 LABELLED = re.compile(r"""[^<>{}\r\n]{0,80}?\bvalue(?=\\*+["']?+\s{0,3}+[=:])""", re.IGNORECASE)
 LINE_END = r"(?:\r?+\n|(?:\\r)?+\\n)"  # as such, or as in the literal of a bytes object
