@@ -237,7 +237,7 @@ REFUSED: list[tuple[str, str, str]] = [
     ("router", "name:str", "router is used for something else"),
     ("health", "name:str", "src/api/health.py has a Health already"),
     ("setting", "name:str", "tests/support/settings.py exists already"),
-    ("doc", "name:str", "/docs is a path of FastAPI's"),
+    ("doc", "name:str", "src/api/docs.py exists already"),
     ("response", "name:str", "response is used for something else"),
     ("score", "name:str", "src/models/credit_score.py has a Score already"),
     ("cursor", "name:str", "Cursor would mean two things in"),
