@@ -21,6 +21,8 @@ SLOW = [
     "test_adoption",
     "test_commands",
     "test_rendered_service",
+    "test_resource",
+    "test_sqlalchemy",
     "test_observability",
     "test_proxy",
     "test_update",
@@ -134,7 +136,8 @@ def rendered(session: Session) -> None:
     install_groups(session, "tests")
     # One suite at a time: each uses all cores, and its tests wait for processes.
     pytest(session, "tests/test_rendered_service.py")
-    commands = ("tests/test_commands.py", "tests/test_adoption.py")
+    names = ("commands", "adoption", "resource", "sqlalchemy")
+    commands = [f"tests/test_{name}.py" for name in names]
     pytest(session, "--numprocesses=2", "--dist=worksteal", *commands)
 
 

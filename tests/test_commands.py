@@ -250,6 +250,32 @@ def test_new_migration_passes_the_checks(project: Path) -> None:
     assert "1004" in done.stdout
 
 
+def test_migrations_are_numbered_and_taken_back(project: Path) -> None:
+    """`make migration` writes what lint accepts, `make rollback` takes the newest back."""
+    for name in ("add quota", 'it\'s "quoted"'):
+        done = run_command(project, "migration", name)
+        assert done.returncode == 0, done.stdout
+    names = [file.name for file in (project / "migrations/versions").glob("*.py")]
+    assert sorted(names) == ["0001_decisions.py", "0002_add_quota.py", "0003_it_s_quoted.py"]
+    for tool in (["format", "--check"], ["check"]):
+        done = run_command(project, "run", "ruff", *tool, ".")
+        assert done.returncode == 0, done.stdout
+    version = ["psql", "--tuples-only", "-c", "SELECT version_num FROM alembic_version"]
+    for command, expected in (("migrate", " 0003\n"), ("rollback", " 0002\n")):
+        done = run_command(project, command)
+        assert done.returncode == 0, done.stdout
+        assert expected in run_command(project, *version).stdout
+    nameless = make_fails(project, "migration")
+    assert 'name the migration: make migration name="add quota"\n' in nameless
+
+
+def make_fails(folder: Path, target: str) -> str:
+    """Run make in a folder, which has to fail, and return what it prints."""
+    done = run(folder, "make", f"PYTHON={sys.executable}", target)
+    assert done.returncode
+    return done.stdout
+
+
 # Stores and the service
 
 

@@ -15,7 +15,10 @@ COMMANDS = {
     "request": "dev.requests:send_good",
     "bad-request": "dev.requests:send_bad",
     # copier: if "postgres" in stores
+    "resource": "dev.resource.command:run",
+    "migration": "dev.database:add_migration",
     "migrate": "dev.database:migrate",
+    "rollback": "dev.database:rollback",
     "psql": "dev.psql:run",
     # copier: endif
     # copier: if "redis" in stores

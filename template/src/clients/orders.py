@@ -226,7 +226,7 @@ class OrderRepository:
             count: of orders, at most.
             limits: what is beyond them is announced as exhausted.
         """
-        async with self._connector.connection() as connection, connection.transaction():
+        async with self._connector.transaction() as connection:
             rows = await connection.fetch(
                 ANNOUNCE_ORDERS, self._lock_timeout, count, limits.attempts
             )

@@ -4,7 +4,7 @@ from src.connectors.redis import RedisConnector
 
 
 class BaseRedisClient:
-    """Reads and writes values; raises what the connector raises.
+    """Reads, writes and deletes values; raises what the connector raises.
 
     Args:
         connector: to Redis.
@@ -23,3 +23,7 @@ class BaseRedisClient:
     async def write(self, key: str, value: bytes, ttl: int) -> None:
         """Store a value for `ttl` seconds."""
         await self._connector.call("SET", self._prefix + key, value, "EX", ttl)
+
+    async def delete(self, key: str) -> None:
+        """Delete the value of a key, if there is one."""
+        await self._connector.call("DEL", self._prefix + key)

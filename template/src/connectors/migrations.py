@@ -37,8 +37,7 @@ class MigrationCheck:
         self._database = database
         migrations = read_migrations(folder)
         self._revisions = {migration.revision for migration in migrations}
-        parents = frozenset[str]().union(*(migration.parents for migration in migrations))
-        self._newest = ", ".join(sorted(self._revisions - parents))
+        self._newest = ", ".join(find_heads(migrations))
         self._passed = not migrations
 
     async def check(self) -> None:
@@ -65,3 +64,10 @@ def read_migrations(folder: Path) -> list[Migration]:
             parents = QUOTED.findall(assigned.get("down_revision", ""))
             migrations.append(Migration(revision, frozenset(parents)))
     return migrations
+
+
+def find_heads(migrations: list[Migration]) -> list[str]:
+    """Return the revisions that no migration follows; there should be one at most."""
+    revisions = {migration.revision for migration in migrations}
+    parents = frozenset[str]().union(*(migration.parents for migration in migrations))
+    return sorted(revisions - parents)

@@ -1,12 +1,22 @@
 """The connection to PostgreSQL: opened when it is first used, pooled, every wait bounded."""
 
+import asyncio
+import random
 import re
 import traceback
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import asynccontextmanager, contextmanager, suppress
 from time import monotonic
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -21,6 +31,7 @@ from src.utils.errors import (
     PostgresTimeoutError,
     StoreRefusedError,
     StoreUnavailableError,
+    TransactionConflictError,
 )
 from src.utils.postgres_url import postgres_options
 
@@ -45,10 +56,18 @@ REFUSED_FOR_A_WHILE = (
     asyncpg.LockNotAvailableError,
     asyncpg.TransactionRollbackError,
 )
+# One of several transactions that got in each other's way is rolled back, and can be tried again.
+CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+MAX_ATTEMPTS = 5  # of a transaction that can be tried again
+RETRY_DELAY = 0.02  # seconds at most before the second attempt; each delay is twice as long
 REFUSAL_LASTS = 5.0  # seconds for which a full disk counts as unavailable, as in `Retry-After`
 MAX_CAUSES = 10  # of an error that are searched for values
 EVENT_LOOPS = ("asyncio", "uvloop")
 QUOTED = re.compile(r'"[^"]*"')
+
+Isolation = Literal["read_committed", "repeatable_read", "serializable"]
+Violations = Mapping[type[asyncpg.IntegrityConstraintViolationError], Callable[[str], APIError]]
+Result = TypeVar("Result")
 
 
 class Executor(Protocol):
@@ -138,18 +157,58 @@ class PostgresConnector:
                 raise
             if isinstance(exc, asyncpg.ReadOnlySQLTransactionError):
                 await self._leave_server()
-            raise self._translate(exc, connection) from exc
+            raise self.translate(exc, is_lost=_is_closed(connection)) from exc
         finally:
             await self._release(connection)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[PoolConnectionProxy]:
+    async def transaction(
+        self, isolation: Isolation | None = None
+    ) -> AsyncIterator[PoolConnectionProxy]:
         """Yield a connection within a transaction, which is rolled back if the block fails.
 
-        Raises what `connection` raises.
+        Several repositories that are built on the connection share the transaction. Raises what
+        `connection` raises.
+
+        Args:
+            isolation: from other transactions; None for what the database has as its default.
         """
-        async with self.connection() as connection, connection.transaction():
+        async with (
+            self.connection() as connection,
+            connection.transaction(isolation=isolation),
+        ):
             yield connection
+
+    async def run_transaction(
+        self,
+        work: Callable[[PoolConnectionProxy], Awaitable[Result]],
+        isolation: Isolation = "serializable",
+    ) -> Result:
+        """Run a function in a transaction, and again where other transactions get in its way.
+
+        A rollback comes before each further attempt, so the function must do nothing that a
+        rollback does not undo: it calls no other service and sends no message.
+
+        Args:
+            work: is called with the connection at each attempt.
+            isolation: from other transactions.
+
+        Raises:
+            TransactionConflictError: Others got in its way at each attempt.
+        """
+        attempt = 1
+        while True:
+            try:
+                async with self.transaction(isolation) as connection:
+                    return await work(connection)
+            except StoreUnavailableError as exc:
+                conflict = exc.__cause__
+                if not isinstance(conflict, CONFLICTS):
+                    raise
+                if attempt == MAX_ATTEMPTS:
+                    raise TransactionConflictError(attempt, exc.reason) from conflict
+            await asyncio.sleep(_delay_after(attempt))
+            attempt += 1
 
     async def execute(self, query: str, /, *args: Any) -> str:
         """Execute a statement and return its status; raises what `connection` raises."""
@@ -183,6 +242,25 @@ class PostgresConnector:
         except APIError as exc:
             cause = exc.__cause__ or exc
             raise PostgresConnectionNotAliveError(**self._address) from cause
+
+    def translate(self, exc: Exception, *, is_lost: bool = False) -> APIError:
+        """Return the own error for what a driver has raised, without the values of statements.
+
+        Args:
+            exc: what was raised.
+            is_lost: whether the connection is gone.
+        """
+        _hide_values(exc)
+        reason = type(exc).__name__
+        if isinstance(exc, TOOK_TOO_LONG):
+            return PostgresTimeoutError(**self._address)
+        if isinstance(exc, REFUSED_FOR_A_WHILE):
+            if isinstance(exc, asyncpg.InsufficientResourcesError):
+                self._refused_until = monotonic() + REFUSAL_LASTS
+            return StoreUnavailableError("postgres", reason)
+        if isinstance(exc, CONNECTION_LOST) or is_lost:
+            return PostgresConnectionError(**self._address)
+        return StoreRefusedError("postgres", reason)
 
     def pool(self) -> dict[str, int]:
         """Return the numbers of connections in use and idle, and of callers that wait for one."""
@@ -231,17 +309,30 @@ class PostgresConnector:
                 connection.terminate()
                 await self._pool.release(connection)
 
-    def _translate(self, exc: Exception, connection: PoolConnectionProxy) -> APIError:
-        reason = type(exc).__name__
-        if isinstance(exc, TOOK_TOO_LONG):
-            return PostgresTimeoutError(**self._address)
-        if isinstance(exc, REFUSED_FOR_A_WHILE):
-            if isinstance(exc, asyncpg.InsufficientResourcesError):
-                self._refused_until = monotonic() + REFUSAL_LASTS
-            return StoreUnavailableError("postgres", reason)
-        if isinstance(exc, CONNECTION_LOST) or _is_closed(connection):
-            return PostgresConnectionError(**self._address)
-        return StoreRefusedError("postgres", reason)
+
+@contextmanager
+def translate_violations(errors: Violations) -> Iterator[None]:
+    """Raise an own error where a statement breaks a constraint, `from` that of the driver.
+
+    It is the same for a statement of the connector, which has translated the driver's error
+    already, and for one of a connection.
+
+    Args:
+        errors: what makes an own error of the name of the constraint, by the driver's error.
+    """
+    try:
+        yield
+    except (asyncpg.IntegrityConstraintViolationError, StoreRefusedError) as exc:
+        violation = exc.__cause__ if isinstance(exc, StoreRefusedError) else exc
+        for kind, build_error in errors.items():
+            if isinstance(violation, kind):
+                raise build_error(violation.constraint_name or "") from violation
+        raise
+
+
+def _delay_after(attempt: int) -> float:
+    """Return the seconds before the next attempt, spread so that transactions part."""
+    return random.uniform(0, RETRY_DELAY * 2 ** (attempt - 1))  # noqa: S311 - no secret
 
 
 def _is_about(connections: Sequence[Any], exc: BaseException) -> bool:

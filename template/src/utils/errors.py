@@ -10,6 +10,7 @@ Error, status, and level of the record:
           PostgresConnectionNotAliveError 503  ERROR
         PostgresTimeoutError              503  ERROR
         SchemaOutdatedError               503  ERROR
+        TransactionConflictError          503  ERROR
 # copier: endif
 # copier: if "redis" in stores
         RedisConnectionError              503  ERROR
@@ -163,6 +164,14 @@ class SchemaOutdatedError(UnavailableError):
 
     revision: str | None
     expected: str
+
+
+@dataclasses.dataclass(eq=False)
+class TransactionConflictError(UnavailableError):
+    """Other transactions got in the way of this one, each time it was tried."""
+
+    attempts: int
+    reason: str
 
 
 # copier: endif

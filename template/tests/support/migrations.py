@@ -14,9 +14,19 @@ def run_migrations(url: str, **settings: str) -> subprocess.CompletedProcess[str
         url: of the database.
         settings: by the names of their environment variables.
     """
-    command = [sys.executable, "-m", "alembic", "upgrade", "head"]
+    return run_alembic(url, "upgrade", "head", **settings)
+
+
+def run_alembic(url: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of Alembic, and return the process with its exit code and output.
+
+    Args:
+        url: of the database.
+        arguments: the command and what it takes.
+        settings: by the names of their environment variables.
+    """
     return subprocess.run(
-        command,
+        [sys.executable, "-m", "alembic", *arguments],
         check=False,
         cwd=ROOT,
         env=os.environ | {"DATABASE_URL": url} | settings,
