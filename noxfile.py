@@ -172,13 +172,23 @@ def observability(session: Session) -> None:
 
 @nox.session
 def containers(session: Session) -> None:
-    """Run what is rendered in containers; with EVERYTHING=1 on each version of Python."""
+    """Run what is rendered in containers."""
     require(session, "docker")
     done = subprocess.run(["docker", "ps"], capture_output=True, check=False)
     if done.returncode:
         leave_out(session, "no Docker engine responds")
     install_groups(session, "tests")
     pytest(session, "--numprocesses=3", "tests/test_containers.py")
+
+
+@nox.session
+def kinds(session: Session) -> None:
+    """Run the own tests of each kind of service, on this machine and in containers."""
+    require(session, "docker")
+    install_groups(session, "tests")
+    env = {"EVERYTHING": "1"}
+    for tests in ("tests/test_rendered_service.py", "tests/test_containers.py"):
+        session.run("pytest", tests, *session.posargs, env=env)
 
 
 @nox.session

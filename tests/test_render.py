@@ -264,6 +264,36 @@ def names_in(snippet: str) -> list[str]:
     return [*commands, *names]
 
 
+@pytest.mark.parametrize("answers", ANCHORS.values(), ids=ANCHORS)
+def test_page_for_agents_names_what_exists(render: Render, answers: Answers) -> None:
+    """Each path and command in AGENTS.md exists, and the README does not say the same."""
+    folder = render(**answers)
+    check_page(folder)
+    targets = re.findall(r"(?m)^([a-z][\w-]*):", read(folder / "Makefile"))
+    named = re.findall(r"`make ([a-z-]+(?: [a-z-]+)*)", read(folder / "AGENTS.md"))
+    assert {target for names in named for target in names.split()} <= {*targets, "name", "args"}
+
+
+def test_own_page_for_agents_names_what_exists() -> None:
+    """The same holds for this repository."""
+    check_page(ROOT)
+    sessions = re.findall(r"(?m)^@nox.session.*\ndef (\w+)", read(ROOT / "noxfile.py"))
+    named = re.findall(r"`nox -s (\w+)`", read(ROOT / "AGENTS.md"))
+    assert named
+    assert set(named) <= set(sessions)
+
+
+def check_page(folder: Path) -> None:
+    """Check the paths in a page for agents, and that it repeats nothing."""
+    page = read(folder / "AGENTS.md")
+    code = re.findall(r"`([^`]+)`", page)
+    paths = [path for text in code for path in re.findall(r"[\w.-]+/[\w./-]*|\w+\.\w{2,4}\b", text)]
+    assert [path for path in paths if not (folder / path).exists() and path != ".dev/"] == []
+    sentences = {s for s in re.split(r"(?<=[.:]) |\n", page) if len(s.split()) > 4}
+    readme = read(folder / "README.md")
+    assert [sentence for sentence in sentences if sentence in readme] == []
+
+
 @pytest.mark.parametrize("example", ["decisions", "orders"])
 def test_readme_names_every_alert(render: Render, example: str) -> None:
     """The table of alerts is complete."""

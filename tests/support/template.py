@@ -62,6 +62,10 @@ ANCHORS: dict[str, Answers] = {
 }
 
 
+# What takes minutes runs once a week: `nox -s kinds` sets this.
+EVERYTHING = bool(os.environ.get("EVERYTHING"))
+
+
 def all_answers() -> Iterator[Answers]:
     """Yield every valid set of answers to the questions that offer choices."""
     names = [name for name, question in QUESTIONS.items() if "choices" in question]
