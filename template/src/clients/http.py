@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import httpx2
+import stamina
 from pydantic import BaseModel, ValidationError
 
 from src.utils.errors import (
@@ -26,6 +27,14 @@ BAD_RESPONSE = (
     httpx2.TooManyRedirects,
 )
 MAX_RESPONSE_SIZE = 1_000_000  # bytes
+# What httpx2 says of a connection that was closed before any of the response.
+DISCONNECTED = "Server disconnected without sending a response"
+MAX_CONNECTIONS = 50
+ATTEMPTS = 3  # of a request that may be repeated
+# RFC 9110, section 9.2.1: these change nothing.
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+# A request that is sent again is no failure, and one that fails at last has one record.
+stamina.instrumentation.set_on_retry_hooks(())
 Model = TypeVar("Model", bound=BaseModel)
 Observer = Callable[[httpx2.Request], AbstractContextManager[None]]
 
@@ -38,9 +47,13 @@ def unobserved(_: httpx2.Request) -> AbstractContextManager[None]:
 class UpstreamClient(httpx2.AsyncClient):
     """Calls one other service; whatever goes wrong with a call is an `UpstreamError`.
 
+    A request that finds no connection, or loses it, is sent again after a short and random pause,
+    if that is safe: it changes nothing, or has an `Idempotency-Key`.
+
     Args:
         base_url: of the service.
-        timeout: bounds a whole call, to the last byte of its response, in seconds.
+        timeout: bounds a whole call, to the last byte of its last response, in seconds.
+        max_connections: that are open at a time.
         max_response_size: bounds the body of a response, in bytes.
         observe: is entered around each call, and may add headers to its request.
         options: what else `httpx2.AsyncClient` takes.
@@ -51,16 +64,24 @@ class UpstreamClient(httpx2.AsyncClient):
         base_url: str,
         *,
         timeout: float = 5.0,
+        max_connections: int = MAX_CONNECTIONS,
         max_response_size: int = MAX_RESPONSE_SIZE,
         observe: Observer = unobserved,
         **options: Any,
     ) -> None:
-        super().__init__(base_url=base_url, timeout=timeout, **options)
+        limits = httpx2.Limits(
+            max_connections=max_connections, max_keepalive_connections=max_connections
+        )
+        super().__init__(base_url=base_url, timeout=timeout, limits=limits, **options)
         # A compressed response could become a thousand times as large in memory.
         self.headers["Accept-Encoding"] = "identity"
         self._deadline = timeout
         self._max_response_size = max_response_size
         self._observe = observe
+        retry = stamina.AsyncRetryingCaller(
+            attempts=ATTEMPTS, timeout=None, wait_initial=0.02, wait_jitter=0.03
+        )
+        self._retry = retry.on(_has_lost_connection)
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         """Send a request; all other methods end here.
@@ -70,15 +91,22 @@ class UpstreamClient(httpx2.AsyncClient):
             UpstreamTimeoutError: the call takes longer than `timeout`.
             UpstreamResponseError: what came back is no HTTP, or too large.
         """
+        try:
+            async with asyncio.timeout(self._deadline):
+                if _may_be_repeated(request):
+                    return await self._retry(self._send_once, request, **options)
+                return await self._send_once(request, **options)
+        except (TimeoutError, httpx2.TimeoutException) as exc:
+            reason = f"longer than {self._deadline:g} s"
+            raise UpstreamTimeoutError(request.url.host, reason) from exc
+
+    async def _send_once(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         host = request.url.host
         try:
             with self._observe(request):
-                async with asyncio.timeout(self._deadline):
-                    return await self._send(request, **options)
+                return await self._send(request, **options)
         except UNREACHABLE as exc:
             raise UpstreamUnreachableError(host, type(exc).__name__) from exc
-        except (TimeoutError, httpx2.TimeoutException) as exc:
-            raise UpstreamTimeoutError(host, f"longer than {self._deadline:g} s") from exc
         except BAD_RESPONSE as exc:
             raise UpstreamResponseError(host, type(exc).__name__) from exc
 
@@ -97,6 +125,16 @@ class UpstreamClient(httpx2.AsyncClient):
             await response.aclose()
             raise
         return response
+
+
+def _has_lost_connection(exc: Exception) -> bool:
+    """Return whether there was no connection, or an old one that the service had closed."""
+    return isinstance(exc, UpstreamUnreachableError) or DISCONNECTED in str(exc.__cause__)
+
+
+def _may_be_repeated(request: httpx2.Request) -> bool:
+    is_safe = request.method in SAFE_METHODS or "Idempotency-Key" in request.headers
+    return is_safe and isinstance(request.stream, httpx2.ByteStream)  # others are read only once
 
 
 class BoundedBody(httpx2.AsyncByteStream):

@@ -107,8 +107,10 @@ class TaxOffice:
         await self._orders.store_receipt(receipt, registered.registration)
 
     async def _register(self, receipt: Receipt) -> httpx2.Response:
+        key = {"Idempotency-Key": str(receipt.order_id)}  # with which it may be sent again
+        content = receipt.model_dump(mode="json")
         try:
-            response = await self._post(receipt)
+            response = await self._client.post("/receipts", json=content, headers=key)
         except UpstreamUnreachableError as exc:
             raise TaxOfficeUnavailableError(receipt.order_id, exc.reason) from exc
         except UpstreamError as exc:
@@ -119,15 +121,6 @@ class TaxOffice:
         if response.is_server_error:
             raise ReceiptEmissionFailedError(receipt.order_id, reason)
         return response
-
-    async def _post(self, receipt: Receipt) -> httpx2.Response:
-        key = {"Idempotency-Key": str(receipt.order_id)}
-        content = receipt.model_dump(mode="json")
-        try:
-            return await self._client.post("/receipts", json=content, headers=key)
-        except UpstreamUnreachableError:
-            # The connection may have been an old one; the key makes a second call safe.
-            return await self._client.post("/receipts", json=content, headers=key)
 
 
 def connect_tax_office(settings: Settings) -> UpstreamClient:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gzip
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import httpx2
@@ -153,6 +154,42 @@ async def test_service_that_fails_is_an_error_of_our_own(
     assert caught.value.reason
 
 
+def disconnects_at_first(end: Handler) -> Handler:
+    """Return a handler that loses the first connection in a way, and then responds."""
+    requests = itertools.count()
+
+    async def handler(request: bytes, writer: asyncio.StreamWriter) -> None:
+        if next(requests) == 0:
+            await end(request, writer)
+        else:
+            await sends_body(b"{}")(request, writer)
+
+    return handler
+
+
+async def lose(request: bytes, writer: asyncio.StreamWriter) -> None:
+    """Reset the connection without a response."""
+    writer.transport.abort()
+
+
+@pytest.mark.parametrize("end", [disconnect, lose])
+@pytest.mark.parametrize(("method", "headers"), [("GET", {}), ("POST", {"Idempotency-Key": "1"})])
+async def test_request_that_is_safe_is_repeated(
+    end: Handler, method: str, headers: dict[str, str]
+) -> None:
+    """Where a connection is lost, a request that changes nothing, or has a key, is sent again."""
+    async with serving(disconnects_at_first(end)) as url, UpstreamClient(url) as client:
+        response = await client.request(method, "/", json={}, headers=headers)
+    assert response.status_code == 200
+
+
+async def test_request_that_is_not_safe_is_sent_once() -> None:
+    """Nobody knows whether a request without a key has had its effect."""
+    async with serving(disconnects_at_first(lose)) as url, UpstreamClient(url) as client:
+        with pytest.raises(UpstreamError):
+            await client.post("/", json={})
+
+
 async def test_service_that_does_not_listen_is_unreachable() -> None:
     """A refused connection is a 503 that can be tried again."""
     async with UpstreamClient(f"http://127.0.0.1:{free_port()}") as client:
@@ -166,7 +203,7 @@ async def test_pool_that_is_exhausted_is_unreachable() -> None:
     """A call that gets no connection ends in time."""
     async with (
         serving(send_nothing) as url,
-        UpstreamClient(url, timeout=0.3, limits=httpx2.Limits(max_connections=1)) as client,
+        UpstreamClient(url, timeout=0.3, max_connections=1) as client,
     ):
         calls = [client.get("/") for _ in range(2)]
         results = await asyncio.gather(*calls, return_exceptions=True)
