@@ -264,6 +264,25 @@ def names_in(snippet: str) -> list[str]:
     return [*commands, *names]
 
 
+# These differ in each render, or are written by tools.
+NOT_OF_EXAMPLE = {"README.md", ".copier-answers.yml", "migrations/versions/.gitkeep"}
+
+
+def test_readme_lists_what_belongs_to_the_example(render: Render, tmp_path: Path) -> None:
+    """The files that go with the example, and those that lose lines, are those without it."""
+    folder = render()
+    skeleton = render(tmp_path / "skeleton", example="none")
+    answer = read(folder / "README.md").partition("**... take the example out?**")[2]
+    named = set(re.findall(r"`([^` ]+)`", answer.partition("\n\n")[0]))
+    files = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+    differing = {
+        file
+        for file in files - NOT_OF_EXAMPLE
+        if not (skeleton / file).exists() or read(folder / file) != read(skeleton / file)
+    }
+    assert {re.sub("^src/models/.*", "src/models", file) for file in differing} == named
+
+
 @pytest.mark.parametrize("answers", ANCHORS.values(), ids=ANCHORS)
 def test_page_for_agents_names_what_exists(render: Render, answers: Answers) -> None:
     """Each path and command in AGENTS.md exists, and the README does not say the same."""

@@ -195,6 +195,7 @@ SWITCHES: dict[str, tuple[str, Answers, Answers]] = {
         {"ci": "gitlab"},
         {"example": "none", "ci": "github", "python_version": "3.12"},
     ),
+    "no-orders": (NOW, {"example": "orders"}, {"example": "none"}),
     "no-example-no-store": (BEFORE, {}, {"example": "none", "stores": []}),
     "example": (BEFORE, {"example": "none", "stores": ["redis"]}, {"example": "decisions"}),
     "store-added": (
