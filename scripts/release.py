@@ -1,5 +1,6 @@
 """Check whether the version in `pyproject.toml` can be released, and say how."""
 
+import argparse
 import re
 import subprocess
 import sys
@@ -89,12 +90,19 @@ def git(*arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
 
 
-def main() -> None:
+def notes_of(tag: str, changelog: str) -> str:
+    """Return what a changelog says about the version of a tag such as `v1.2.3`; ends if nothing."""
+    entry = entries(changelog).get(tag.removeprefix("v"))
+    if entry is None or not entry.text:
+        sys.exit(f"CHANGELOG.md: there is nothing about {tag}")
+    return entry.text
+
+
+def check() -> None:
     """Print the commands that release, or what stands against it."""
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     version = pyproject["project"]["version"]
-    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    lines = objections(version, changelog, git("tag").split())
+    lines = objections(version, read_changelog(), git("tag").split())
     if git("status", "--porcelain"):
         lines.append("git: commit or remove what is not committed")
     if lines:
@@ -102,6 +110,22 @@ def main() -> None:
     print("When CI is green:\n")
     print(f'  git tag --annotate v{version} --message "{version}"')
     print(f"  git push origin v{version}")
+
+
+def read_changelog() -> str:
+    """Return the changelog."""
+    return (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def main() -> None:
+    """Check the version, or print the notes of a tag: `--notes v1.2.3`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--notes", metavar="TAG", help="print what the changelog says about a tag")
+    tag = parser.parse_args().notes
+    if tag:
+        print(notes_of(tag, read_changelog()))
+    else:
+        check()
 
 
 if __name__ == "__main__":

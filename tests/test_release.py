@@ -2,7 +2,7 @@
 
 import pytest
 
-from scripts.release import objections, step
+from scripts.release import notes_of, objections, step
 from tests.support.template import ROOT
 
 FIRST = "## [0.1.0] - 2026-01-01\n\n- It begins.\n"
@@ -92,3 +92,11 @@ def test_changelog_of_today_has_its_form() -> None:
     """Work is noted where the next release finds it."""
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert text.count("\n## [Unreleased]\n") == 1
+
+
+def test_notes_of_a_release_are_those_of_the_changelog() -> None:
+    """The release on GitHub says what the changelog says, without headings of other versions."""
+    text = changelog("## [0.1.1] - 2026-02-01\n\n- Better.\n")
+    assert notes_of("v0.1.1", text) == "- Better."
+    with pytest.raises(SystemExit, match="nothing about v9.9.9"):
+        notes_of("v9.9.9", text)
