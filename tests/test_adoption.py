@@ -1,4 +1,4 @@
-"""`src/airtight/` works in a FastAPI service that was written without it, as the README says."""
+"""`src/airtight/` works in a FastAPI service that was written without it, as its page says."""
 
 import json
 import shutil
@@ -70,7 +70,7 @@ async def stream() -> StreamingResponse:
 '''
 
 
-# What the README says, and where it belongs in this service.
+# What the page says, and where it belongs in this service.
 CHANGES = [
     (
         "from fastapi.responses import StreamingResponse\n",
@@ -139,17 +139,16 @@ def shop(tmp_path_factory: pytest.TempPathFactory, snapshot: Path) -> Iterator[S
 
 
 def changed(plain: str) -> str:
-    """Return the service with the changes that the README asks for."""
+    """Return the service with the changes that the page asks for."""
     for old, new in CHANGES:
         assert old in plain
         plain = plain.replace(old, new)
     return plain
 
 
-def test_readme_says_what_to_change() -> None:
-    """Each line that a service needs is in the README."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme.partition("## In a service that exists")[2].partition("\n## ")[0]
+def test_page_says_what_to_change() -> None:
+    """Each line that a service needs is in the documentation."""
+    section = (ROOT / "docs" / "adopting.md").read_text(encoding="utf-8")
     for old, new in CHANGES:
         added = [line.strip() for line in new.splitlines() if line not in old.splitlines()]
         for line in added:
