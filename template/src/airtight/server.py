@@ -126,7 +126,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     @property
     def is_waiting(self) -> bool:
         """Whether no request has arrived that is not answered."""
-        return self.cycle is None or self.cycle.response_complete or self._is_in_headers
+        return self.cycle is None or self.cycle.response_complete
 
     @property
     def is_receiving_body(self) -> bool:
@@ -247,6 +247,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             return
         if self.flow.write_paused:
             self._check_response(seconds)
+        elif self._held:
+            return  # the rest of a request is here, and waits for those before it
         elif self.is_receiving_body:
             self._check_body(seconds)
         elif self._is_in_headers or self.cycle is None:
