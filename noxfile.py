@@ -186,9 +186,9 @@ def kinds(session: Session) -> None:
     """Run the own tests of each kind of service, on this machine and in containers."""
     require(session, "docker")
     install_groups(session, "tests")
-    env = {"EVERYTHING": "1"}
-    for tests in ("tests/test_rendered_service.py", "tests/test_containers.py"):
-        session.run("pytest", tests, *session.posargs, env=env)
+    updated = "tests/test_update.py::test_updated_project_passes_its_checks"
+    for tests in ("tests/test_rendered_service.py", "tests/test_containers.py", updated):
+        session.run("pytest", tests, *session.posargs, env={"EVERYTHING": "1"})
 
 
 @nox.session
