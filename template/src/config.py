@@ -11,6 +11,9 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from src.utils import env_file
+# copier: if auth == "api_key"
+from src.utils.api_keys import ApiKeySettings
+# copier: endif
 # copier: if "prometheus" in observability
 from src.utils.metrics_token import MetricsToken
 # copier: endif
@@ -96,6 +99,9 @@ class Settings(BaseSettings):
     max_attempts: PositiveInt = 20
     max_retry_hours: pydantic.PositiveFloat = 24
     worker_concurrency: PositiveInt = 10
+    # copier: endif
+    # copier: if auth == "api_key"
+    api_keys: ApiKeySettings = {}  # by the names of callers
     # copier: endif
     # copier: if "prometheus" in observability
     # /metrics is open where no token is set

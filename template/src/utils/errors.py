@@ -27,6 +27,10 @@ Error, status, and level of the record:
       RequestTimeoutError                 408  WARNING
       RequestTooLargeError                413  WARNING
       HeadersTooLargeError                431  WARNING
+# copier: if auth != "none"
+      NotAuthenticatedError               401  INFO
+      MissingScopeError                   403  INFO
+# copier: endif
 # copier: if "prometheus" in observability
       WrongTokenError                     401  INFO
 # copier: endif
@@ -283,6 +287,29 @@ class ReceiptEmissionRefusedError(ReceiptEmissionFailedError):
 
     status_code = 500
     headers = MappingProxyType({})
+
+
+# copier: endif
+# copier: if auth != "none"
+@dataclasses.dataclass(eq=False)
+class NotAuthenticatedError(APIError):
+    """It is not known who calls."""
+
+    reason: str
+    # copier: if auth == "api_key"
+    detail = "A valid API key is needed."
+    headers = MappingProxyType({"WWW-Authenticate": "ApiKey"})
+    # copier: endif
+    status_code = 401
+
+
+@dataclasses.dataclass(eq=False)
+class MissingScopeError(APIError):
+    """The caller may not do this."""
+
+    scope: str
+    status_code = 403
+    detail = "This needs a scope that the caller does not have."
 
 
 # copier: endif
