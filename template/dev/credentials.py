@@ -1,10 +1,11 @@
 """What `make dev` and `make request` need so that the service knows who calls."""
 
-import os
-
 from dev import (
     # copier: if auth == "api_key"
     api_keys,
+    # copier: endif
+    # copier: if auth == "jwt"
+    issuer,
     # copier: endif
 )
 
@@ -13,6 +14,9 @@ def headers() -> dict[str, str]:
     """Return the headers by which the developer is known."""
     found: dict[str, str] = {}
     # copier: if auth == "api_key"
-    found["X-API-Key"] = os.environ.get("API_KEY") or api_keys.developer_key()
+    found["X-API-Key"] = api_keys.developer_key()
+    # copier: endif
+    # copier: if auth == "jwt"
+    found["Authorization"] = f"Bearer {issuer.developer_token()}"
     # copier: endif
     return found

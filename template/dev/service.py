@@ -17,6 +17,9 @@ from dev import (
     # copier: if "postgres" in stores
     database,
     # copier: endif
+    # copier: if auth == "jwt"
+    issuer,
+    # copier: endif
     ports,
     # copier: if stores
     stores,
@@ -42,6 +45,9 @@ def run() -> None:
         # copier: endif
         # copier: if auth == "api_key"
         os.environ |= api_keys.developer_setting()
+        # copier: endif
+        # copier: if auth == "jwt"
+        os.environ |= stack.enter_context(issuer.developing())
         # copier: endif
         settings = load_settings()
         require_free_port(settings)
@@ -94,6 +100,9 @@ def serve(settings: Settings) -> None:
     print(f"Service:    {url} (/docs describes it; Ctrl-C ends it)", flush=True)
     # copier: if auth == "api_key"
     print(f"API key:    in {api_keys.FILE.relative_to(ROOT)}, for the header X-API-Key", flush=True)
+    # copier: endif
+    # copier: if auth == "jwt"
+    print("Tokens:     `make token` prints one", flush=True)
     # copier: endif
     if settings.environment == "development":
         print(f"Failures:   {url}/debug/errors", flush=True)

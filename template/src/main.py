@@ -23,11 +23,11 @@ from src.connectors.redis import connect_redis
 # copier: if observability
 from src.observability import init_observability
 # copier: endif
-# copier: if auth == "api_key"
-from src.services.api_keys import ApiKeys
+# copier: if auth == "jwt"
+from src.services.access_tokens import open_access_tokens, require_issuer
 # copier: endif
-# copier: if auth != "none"
-from src.services.callers import require_callers
+# copier: if auth == "api_key"
+from src.services.api_keys import ApiKeys, require_keys
 # copier: endif
 # copier: if example == "decisions"
 from src.services.decisions import build_decision_service
@@ -59,6 +59,10 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # copier: if auth == "api_key"
         state.api_keys = ApiKeys(state.settings.api_keys)
         # copier: endif
+        # copier: if auth == "jwt"
+        access_tokens = open_access_tokens(state.settings, readiness.outages)
+        state.access_tokens = await stack.enter_async_context(access_tokens)
+        # copier: endif
         await readiness.check()
         # copier: if example == "decisions"
         state.decisions = build_decision_service(state.settings, postgres, redis, readiness.outages)
@@ -75,8 +79,11 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 def create_app() -> FastAPI:
     """Build the application."""
     settings = load_settings()
-    # copier: if auth != "none"
-    require_callers(settings)
+    # copier: if auth == "api_key"
+    require_keys(settings)
+    # copier: endif
+    # copier: if auth == "jwt"
+    require_issuer(settings)
     # copier: endif
     configure_logging(
         settings.log_level,

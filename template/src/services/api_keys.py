@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Mapping
 
+from src.config import Settings, refuse
 from src.services.callers import Principal
 from src.utils.api_keys import ApiKey, hash_key
 from src.utils.errors import NotAuthenticatedError
@@ -35,3 +36,9 @@ class ApiKeys:
         if found is None:
             raise NotAuthenticatedError("unknown key")
         return found
+
+
+def require_keys(settings: Settings) -> None:
+    """End the process if in production nobody could call the service."""
+    if settings.environment == "production" and not settings.api_keys:
+        refuse("api_keys: none is set; `python -m dev api-key NAME` makes one")

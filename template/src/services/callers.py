@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from src.config import Settings, refuse
-
 
 @dataclass(frozen=True)
 class Principal:
@@ -16,13 +14,3 @@ class Principal:
 
     subject: str
     scopes: frozenset[str] = frozenset()
-
-
-def require_callers(settings: Settings) -> None:
-    """End the process if in production nobody could call the service."""
-    if settings.environment != "production":
-        return
-    # copier: if auth == "api_key"
-    if not settings.api_keys:
-        refuse("api_keys: none is set; `python -m dev api-key NAME` makes one")
-    # copier: endif

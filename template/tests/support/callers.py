@@ -1,5 +1,6 @@
 """The callers as whom tests send their requests."""
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
@@ -8,8 +9,14 @@ from dev import (
     # copier: if auth == "api_key"
     api_keys,
     # copier: endif
+    # copier: if auth == "jwt"
+    issuer,
+    # copier: endif
 )
 
+# copier: if auth == "jwt"
+ISSUER = issuer.Issuer(name="https://issuer.example.com")
+# copier: endif
 SUBJECT = "tests"
 
 
@@ -18,6 +25,9 @@ def credentials(subject: str = SUBJECT, *scopes: str) -> dict[str, str]:
     headers: dict[str, str] = {}
     # copier: if auth == "api_key"
     headers["X-API-Key"] = " ".join(["the key of", subject, *scopes])
+    # copier: endif
+    # copier: if auth == "jwt"
+    headers["Authorization"] = f"Bearer {ISSUER.token(subject, *scopes)}"
     # copier: endif
     return headers
 
@@ -35,7 +45,13 @@ def settings_for(*subjects: str, scopes: tuple[str, ...] = ()) -> dict[str, str]
 @pytest.fixture(scope="session", autouse=True)
 def known_caller() -> Iterator[None]:
     """Let services know the caller of the tests."""
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in settings_for(SUBJECT).items():
+    with contextlib.ExitStack() as stack:
+        settings = settings_for(SUBJECT)
+        # copier: if auth == "jwt"
+        url = stack.enter_context(issuer.KeyServer(ISSUER).running())
+        settings |= issuer.settings_for(ISSUER, url)
+        # copier: endif
+        environment = stack.enter_context(pytest.MonkeyPatch.context())
+        for name, value in settings.items():
             environment.setenv(name, value)
         yield

@@ -8,8 +8,8 @@ import pytest
 
 from dev import api_keys
 from src.config import load_settings
-from src.services.api_keys import ApiKeys
-from src.services.callers import Principal, require_callers
+from src.services.api_keys import ApiKeys, require_keys
+from src.services.callers import Principal
 from src.utils.api_keys import ApiKey, hash_key
 from src.utils.errors import NotAuthenticatedError
 from tests.support.settings import refuse_settings
@@ -81,9 +81,9 @@ def test_production_needs_a_caller(
     """A service that nobody could call does not start in production."""
     monkeypatch.setenv("API_KEYS", "")
     settings = load_settings()
-    require_callers(settings)
+    require_keys(settings)
     with pytest.raises(SystemExit) as caught:
-        require_callers(settings.model_copy(update={"environment": "production"}))
+        require_keys(settings.model_copy(update={"environment": "production"}))
     assert caught.value.code == 3
     assert "api-key NAME" in capsys.readouterr().err
 
