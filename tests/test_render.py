@@ -50,8 +50,8 @@ WORDS = {
     ),
     "sentry": r"sentry",
     "auth": r"NotAuthenticatedError|MissingScope|get_caller|OPEN_ROUTERS|Principal|src.services.callers",
-    "api_key": r"\bapi_keys|API_KEYS|ApiKey|X-API-Key|api-key",
-    "jwt": r"JWT_|pyjwt|jwks|\bissuer|audience|InvalidToken|access_token|KeysUnavailable|make token",
+    "api_key": r"\bapi_keys|API_KEYS|(?-i:ApiKey)|X-API-Key|api-key",
+    "jwt": r"JWT_|pyjwt|jwks|\bissuer|audience|access_token|KeysUnavailable|make token",
 }
 # What shows that a file came from a template; `airtight` is also the name of a package in src/.
 TRACES = (
