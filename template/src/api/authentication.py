@@ -34,6 +34,8 @@ from src.utils.errors import (
     NotAuthenticatedError,
 )
 
+PRINCIPAL = "src.principal"  # the key of a scope whose caller is known
+
 
 # copier: if auth == "api_key"
 class ApiKeyHeader(APIKeyHeader):
@@ -92,7 +94,10 @@ async def authenticate(
         # copier: endif
     """
     state = connection.app.state
-    principal: callers.Principal | None = None
+    # FastAPI asks once for each set of scopes that a route names.
+    principal: callers.Principal | None = connection.scope.get(PRINCIPAL)
+    if principal is not None:
+        return principal
     # copier: if auth == "api_key"
     if key is not None:
         keys: api_keys.ApiKeys = state.api_keys
@@ -106,6 +111,7 @@ async def authenticate(
     if principal is None:
         raise NotAuthenticatedError("no credentials")
     set_subject(principal.subject)
+    connection.scope[PRINCIPAL] = principal
     return principal
 
 
