@@ -26,8 +26,8 @@ def copy(target: Path, snapshot: Path, *arguments: str) -> subprocess.CompletedP
 
 
 def test_questions_are_few_and_explained() -> None:
-    """There are ten at the most; each has a default, a help text, and a line in the README."""
-    assert len(QUESTIONS) <= 10
+    """There are twelve at the most; each has a default, a help text, and a line in the README."""
+    assert len(QUESTIONS) <= 12
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for name, question in QUESTIONS.items():
         assert question["help"].endswith(".")
@@ -67,6 +67,7 @@ def test_slug_follows_from_the_name(render: Render, name: str, slug: str) -> Non
         ("example=shop", "shop"),
         ("error_format=xml", "xml"),
         ("observability=[nagios]", "nagios"),
+        ("auth=password", "password"),
         ("ci=jenkins", "jenkins"),
     ],
 )

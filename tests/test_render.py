@@ -49,6 +49,9 @@ WORDS = {
         r"opentelemetry|OTEL_|otlp|trace_id|trace\.id|(?<!\.)\bspans?\b|span_id|observability.traces"
     ),
     "sentry": r"sentry",
+    "auth": r"NotAuthenticatedError|MissingScope|get_caller|OPEN_ROUTERS|Principal|src.services.callers",
+    "api_key": r"\bapi_keys|API_KEYS|(?-i:ApiKey)|X-API-Key|api-key",
+    "jwt": r"JWT_|pyjwt|jwks|\bissuer|audience|access_token|KeysUnavailable|make token",
 }
 # What shows that a file came from a template; `airtight` is also the name of a package in src/.
 TRACES = (
@@ -122,6 +125,7 @@ def check_words(files: dict[str, str], answers: Answers) -> None:
     """No file holds a word of an answer that was not chosen."""
     chosen = {answers["example"], answers["error_format"]}
     chosen.update(answers["stores"], answers["observability"])
+    chosen.update([answers["auth"], "auth"] if answers["auth"] != "none" else [])
     for name in WORDS.keys() - chosen:
         for path, text in files.items():
             found = re.search(WORDS[name], f"{path}\n{text}", re.IGNORECASE)

@@ -21,8 +21,14 @@ from tests.support.services import ENVIRONMENT, Done, make, run
 from tests.support.template import Answers, render_into
 
 KINDS: dict[str, Answers] = {
-    "redis-problem": {"example": "decisions", "observability": []},
-    "postgres-message": {"example": "none", "stores": ["postgres"], "error_format": "message"},
+    "redis-problem-jwt": {"example": "decisions", "observability": [], "auth": "jwt"},
+    "postgres-message-key": {
+        "example": "none",
+        "stores": ["postgres"],
+        "error_format": "message",
+        "auth": "api_key",
+    },
+    "open": {"example": "none", "stores": ["postgres"], "observability": []},
 }
 # Together they have each type, optional and not, and each flag; some are words of SQL.
 RESOURCES = {
@@ -39,6 +45,7 @@ RESOURCES = {
 }
 PLURALS = ["customers", "invoices", "categories", "references"]
 OWN_TESTS = ["tests/unit/test_page.py", "tests/unit/test_errors.py"]
+CLOSED = "tests/integration/test_authentication.py"
 MIGRATIONS = ["tests/unit/test_migrations.py", "tests/integration/test_migrations.py"]
 
 
@@ -46,7 +53,7 @@ MIGRATIONS = ["tests/unit/test_migrations.py", "tests/integration/test_migration
 def environment_folder(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Render a service and install what it needs."""
     folder = tmp_path_factory.mktemp("resource") / "service"
-    render_into(folder, snapshot, {})
+    render_into(folder, snapshot, {"auth": "jwt"})
     done = run(folder, sys.executable, "-m", "dev", "run", "python", "--version")
     assert done.returncode == 0, done.stdout
     with pytest.MonkeyPatch.context() as environment:
@@ -116,6 +123,8 @@ def test_resources_are_green_at_once(
     assert checked.returncode == 0, checked.stdout[-6000:]
     assert "Contracts: 6 kept, 0 broken" in checked.stdout
     tests = [f"tests/{kind}/test_{name}.py" for name in PLURALS for kind in ("unit", "integration")]
+    if "auth" in answers:
+        tests.append(CLOSED)
     tested = run_command(folder, "test", "-q", "-n0", *tests, *OWN_TESTS, *MIGRATIONS)
     assert tested.returncode == 0, tested.stdout[-6000:]
     for part in ("src", "dev", "tests"):

@@ -28,6 +28,12 @@ COMMANDS = {
     "worker": "dev.worker:run",
     "replay": "dev.worker:replay",
     # copier: endif
+    # copier: if auth == "api_key"
+    "api-key": "dev.api_keys:run",
+    # copier: endif
+    # copier: if auth == "jwt"
+    "token": "dev.issuer:print_token",
+    # copier: endif
     "run": "dev.programs:run_or_exit",
     "audit": "dev.checks:audit",
     "up": "dev.containers:up",

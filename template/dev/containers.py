@@ -5,6 +5,9 @@ import shutil
 import sys
 
 from dev import (
+    # copier: if auth == "api_key"
+    api_keys,
+    # copier: endif
     # copier: if stores
     passwords,
     # copier: endif
@@ -21,6 +24,9 @@ def up() -> None:
     require_engine()
     # copier: if stores
     passwords.make_up_passwords()
+    # copier: endif
+    # copier: if auth == "api_key"
+    api_keys.make_up_key()
     # copier: endif
     compose_or_exit("config", "--quiet")
     require_free_port()

@@ -4,13 +4,12 @@ import os
 import secrets
 
 from dev import (
-    ROOT,
+    env_file,
     # copier: if "postgres" in stores
     volumes,
     # copier: endif
 )
 
-ENV_FILE = ROOT / ".env"
 PASSWORDS = [
     # copier: if "postgres" in stores
     "POSTGRES_PASSWORD",
@@ -32,22 +31,9 @@ def make_up_passwords() -> None:
         volumes.require_new_volume("postgres", "POSTGRES_PASSWORD")
     # copier: endif
     passwords = {name: secrets.token_urlsafe(24) for name in missing}
-    append_to_env_file(passwords)
+    env_file.append(passwords, "made up for the containers' stores")
     os.environ |= passwords
     print(f"made up {' and '.join(missing)}, see .env", flush=True)
-
-
-def append_to_env_file(passwords: dict[str, str]) -> None:
-    """Add passwords to `.env`, which only its owner may read."""
-    ENV_FILE.touch(mode=0o600)
-    ENV_FILE.chmod(0o600)
-    before = ENV_FILE.read_text(encoding="utf-8")
-    lines = ["# made up for the containers' stores"]
-    lines += [f"{name}={value}" for name, value in passwords.items()]
-    with ENV_FILE.open("a", encoding="utf-8", newline="\n") as file:
-        if before and not before.endswith("\n"):
-            file.write("\n")
-        file.write("\n".join([*lines, ""]))
 
 
 def fill_in_passwords() -> None:

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 import httpx2
 
+# copier: if auth != "none"
+from dev import credentials
+# copier: endif
 from src.config import Settings, load_settings
 
 TIMEOUT = 10  # seconds
@@ -68,7 +71,15 @@ def _send(request: ExampleRequest) -> None:
     settings = load_settings()
     url = f"http://{settings.host}:{settings.port}{request.path}"
     try:
-        response = httpx2.request(request.method, url, json=request.body, timeout=TIMEOUT)
+        response = httpx2.request(
+            request.method,
+            url,
+            json=request.body,
+            # copier: if auth != "none"
+            headers=credentials.headers(),
+            # copier: endif
+            timeout=TIMEOUT,
+        )
     except httpx2.TransportError as exc:
         sys.exit(
             f"nothing answers on {url} ({type(exc).__name__}); start the service with `make dev`"

@@ -10,8 +10,15 @@ from dev import (
     # copier: if stores
     OWN,
     # copier: endif
+    # copier: if auth == "api_key"
+    ROOT,
+    api_keys,
+    # copier: endif
     # copier: if "postgres" in stores
     database,
+    # copier: endif
+    # copier: if auth == "jwt"
+    issuer,
     # copier: endif
     ports,
     # copier: if stores
@@ -35,6 +42,12 @@ def run() -> None:
         # copier: if stores
         started = stack.enter_context(stores.running(OWN))
         os.environ |= started
+        # copier: endif
+        # copier: if auth == "api_key"
+        os.environ |= api_keys.developer_setting()
+        # copier: endif
+        # copier: if auth == "jwt"
+        os.environ |= stack.enter_context(issuer.developing())
         # copier: endif
         settings = load_settings()
         require_free_port(settings)
@@ -85,6 +98,12 @@ def serve(settings: Settings) -> None:
     configure_logging(settings.log_level, settings.log_format, SERVICE_NAME)
     url = f"http://{settings.host}:{settings.port}"
     print(f"Service:    {url} (/docs describes it; Ctrl-C ends it)", flush=True)
+    # copier: if auth == "api_key"
+    print(f"API key:    in {api_keys.FILE.relative_to(ROOT)}, for the header X-API-Key", flush=True)
+    # copier: endif
+    # copier: if auth == "jwt"
+    print("Tokens:     `make token` prints one", flush=True)
+    # copier: endif
     if settings.environment == "development":
         print(f"Failures:   {url}/debug/errors", flush=True)
     uvicorn.run(

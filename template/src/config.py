@@ -11,6 +11,18 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from src.utils import env_file
+# copier: if auth == "api_key"
+from src.utils.api_keys import ApiKeySettings
+# copier: endif
+# copier: if auth == "jwt"
+from src.utils.issuer import (
+    DEVELOPMENT_ISSUER,
+    DEVELOPMENT_KEYS,
+    Algorithms,
+    Leeway,
+    Name,
+)
+# copier: endif
 # copier: if "prometheus" in observability
 from src.utils.metrics_token import MetricsToken
 # copier: endif
@@ -96,6 +108,17 @@ class Settings(BaseSettings):
     max_attempts: PositiveInt = 20
     max_retry_hours: pydantic.PositiveFloat = 24
     worker_concurrency: PositiveInt = 10
+    # copier: endif
+    # copier: if auth == "api_key"
+    api_keys: ApiKeySettings = {}  # by the names of callers
+    # copier: endif
+    # copier: if auth == "jwt"
+    jwt_issuer: Name = DEVELOPMENT_ISSUER
+    jwt_audience: Name = SERVICE_NAME
+    jwt_jwks_url: pydantic.HttpUrl = DEVELOPMENT_KEYS
+    jwt_algorithms: Algorithms = ["ES256", "RS256"]
+    jwt_leeway: Leeway = 30  # seconds by which clocks may differ
+    jwt_timeout: Seconds = 2
     # copier: endif
     # copier: if "prometheus" in observability
     # /metrics is open where no token is set

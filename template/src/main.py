@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from src.airtight import AirtightAPI, configure_logging, report_lifespan_errors
 from src.airtight.server import Limits, limited_http
-from src.api.routers import ROUTERS, operation_id
+from src.api.routers import include_routers, operation_id
 from src.config import APP_METADATA, ROOT, SERVICE_NAME, Settings, load_settings
 # copier: if "postgres" in stores
 from src.connectors.migrations import MigrationCheck
@@ -22,6 +22,12 @@ from src.connectors.redis import connect_redis
 # copier: endif
 # copier: if observability
 from src.observability import init_observability
+# copier: endif
+# copier: if auth == "jwt"
+from src.services.access_tokens import open_access_tokens, require_issuer
+# copier: endif
+# copier: if auth == "api_key"
+from src.services.api_keys import ApiKeys, require_keys
 # copier: endif
 # copier: if example == "decisions"
 from src.services.decisions import build_decision_service
@@ -50,6 +56,13 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         readiness.add_store("redis", redis)
         state.redis = redis
         # copier: endif
+        # copier: if auth == "api_key"
+        state.api_keys = ApiKeys(state.settings.api_keys)
+        # copier: endif
+        # copier: if auth == "jwt"
+        access_tokens = open_access_tokens(state.settings, readiness.outages)
+        state.access_tokens = await stack.enter_async_context(access_tokens)
+        # copier: endif
         await readiness.check()
         # copier: if example == "decisions"
         state.decisions = build_decision_service(state.settings, postgres, redis, readiness.outages)
@@ -66,6 +79,12 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 def create_app() -> FastAPI:
     """Build the application."""
     settings = load_settings()
+    # copier: if auth == "api_key"
+    require_keys(settings)
+    # copier: endif
+    # copier: if auth == "jwt"
+    require_issuer(settings)
+    # copier: endif
     configure_logging(
         settings.log_level,
         settings.log_format,
@@ -90,8 +109,7 @@ def create_app() -> FastAPI:
         **options,
     )
     app.state.settings = settings
-    for router in ROUTERS:
-        app.include_router(router)
+    include_routers(app)
     if settings.environment == "development" and (ROOT / "dev").is_dir():  # which no image has
         import_module("dev.errors_page").add_to(app)
     return app

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 pytest_plugins = [
+    # copier: if auth != "none"
+    "tests.support.callers",
+    # copier: endif
     "tests.support.service",
     # copier: if "opentelemetry" in observability or "sentry" in observability
     "tests.support.sink",

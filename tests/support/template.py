@@ -49,11 +49,12 @@ def values(name: str) -> list[Any]:
 OBSERVERS = values("observability")[-1]
 ANCHORS: dict[str, Answers] = {
     "default": {},
-    "orders": {"example": "orders", "observability": OBSERVERS},
+    "orders": {"example": "orders", "observability": OBSERVERS, "auth": "jwt"},
     "none-postgres": {
         "example": "none",
         "stores": ["postgres"],
         "error_format": "message",
+        "auth": "api_key",
         "ci": "gitlab",
         "observability": ["sentry"],
         "project_name": 'It\'s "quoted" \\ 🚀',

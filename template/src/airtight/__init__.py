@@ -16,7 +16,7 @@ this request before; `logging.duplicates` drops what servers log about it beside
 
 from . import hooks
 from .application import AirtightAPI
-from .context import get_correlation_id
+from .context import get_correlation_id, set_subject
 from .lifespan import report_lifespan_errors
 from .logging import configure_logging, redact, report_exception, request_fields
 from .openapi import raises
@@ -35,5 +35,6 @@ __all__ = [
     "report_exception",
     "report_lifespan_errors",
     "request_fields",
+    "set_subject",
     "trace_headers",
 ]

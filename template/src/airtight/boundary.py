@@ -122,6 +122,8 @@ class Exchange:
             request_id = b"%032x" % random.getrandbits(128)  # an id, not a secret
         self._request_id = request_id
         self.context = RequestContext(request_id.decode())
+        if self._is_nested and caller:
+            self.context.subject = caller.subject
         scope["headers"] = replace_header(scope["headers"], boundary.header, request_id)
         scope[EXCHANGE] = self
 

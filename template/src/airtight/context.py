@@ -26,6 +26,7 @@ class RequestContext:
         status: the status that the server has accepted; 0 before.
         response_complete: whether the whole response was sent.
         client_disconnected: whether the client left before the response was complete.
+        subject: who calls; None as long as nobody has said so.
         may_hold_surrogates: whether the body has escapes of characters that UTF-8 may not have.
     """
 
@@ -36,6 +37,7 @@ class RequestContext:
         "number",
         "response_complete",
         "status",
+        "subject",
     )
 
     def __init__(self, correlation_id: str | None) -> None:
@@ -44,6 +46,7 @@ class RequestContext:
         self.status = 0
         self.response_complete = False
         self.client_disconnected = False
+        self.subject: str | None = None
         self.may_hold_surrogates = False
 
     @property
@@ -77,6 +80,23 @@ def get_correlation_id() -> str | None:
     """Return the correlation id of the current request or message; None outside of one."""
     context = current_context.get()
     return context.correlation_id if context else None
+
+
+def get_subject() -> str | None:
+    """Return who calls, as `set_subject` has noted it; None outside of a request."""
+    context = current_context.get()
+    return context.subject if context else None
+
+
+def set_subject(subject: str) -> None:
+    """Have each record of the current request, from now on, name who calls.
+
+    Args:
+        subject: what identifies the caller; never a password, a key or a token.
+    """
+    context = current_context.get()
+    if context:
+        context.subject = subject
 
 
 def is_reported(exc: BaseException) -> bool:

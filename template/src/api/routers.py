@@ -1,9 +1,12 @@
 """The routers, in the order in which a request is compared with their routes."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
 from src.api import (
+    # copier: if auth != "none"
+    authentication,
+    # copier: endif
     # copier: if example == "decisions"
     decisions,
     # copier: endif
@@ -31,6 +34,29 @@ ROUTERS: list[APIRouter] = [
     metrics.router,
     # copier: endif
 ]
+
+
+# copier: if auth != "none"
+# Anybody may call these; the others need a caller who is known.
+OPEN_ROUTERS: list[APIRouter] = [
+    health.router,
+    docs.router,
+    # copier: if "prometheus" in observability
+    metrics.router,
+    # copier: endif
+]
+
+
+# copier: endif
+def include_routers(app: FastAPI) -> None:
+    """Make the routes of all routers part of an application."""
+    for router in ROUTERS:
+        # copier: if auth != "none"
+        if router not in OPEN_ROUTERS:
+            authentication.include_protected(app, router)
+            continue
+        # copier: endif
+        app.include_router(router)
 
 
 def operation_id(route: APIRoute) -> str:

@@ -5,6 +5,9 @@ Error, status, and level of the record:
     APIError                              500  ERROR
       UnavailableError                    503  ERROR
         OverloadedError                   503  WARNING
+# copier: if auth == "jwt"
+        KeysUnavailableError              503  DEBUG
+# copier: endif
 # copier: if "postgres" in stores
         PostgresConnectionError           503  ERROR
           PostgresConnectionNotAliveError 503  ERROR
@@ -27,6 +30,15 @@ Error, status, and level of the record:
       RequestTimeoutError                 408  WARNING
       RequestTooLargeError                413  WARNING
       HeadersTooLargeError                431  WARNING
+# copier: if auth != "none"
+      NotAuthenticatedError               401  INFO
+# copier: endif
+# copier: if auth == "jwt"
+        InvalidTokenError                 401  INFO
+# copier: endif
+# copier: if auth != "none"
+      MissingScopeError                   403  INFO
+# copier: endif
 # copier: if "prometheus" in observability
       WrongTokenError                     401  INFO
 # copier: endif
@@ -109,6 +121,17 @@ class OverloadedError(UnavailableError):
     level = logging.WARNING
 
 
+# copier: if auth == "jwt"
+@dataclasses.dataclass(eq=False)
+class KeysUnavailableError(UnavailableError):
+    """The keys of the issuer of tokens cannot be fetched."""
+
+    host: str
+    reason: str
+    level = logging.DEBUG  # the outage has one record; else each request would add its own
+
+
+# copier: endif
 @dataclasses.dataclass(eq=False)
 class UpstreamError(APIError):
     """A call to another service failed."""
@@ -283,6 +306,46 @@ class ReceiptEmissionRefusedError(ReceiptEmissionFailedError):
 
     status_code = 500
     headers = MappingProxyType({})
+
+
+# copier: endif
+# copier: if auth != "none"
+@dataclasses.dataclass(eq=False)
+class NotAuthenticatedError(APIError):
+    """It is not known who calls."""
+
+    reason: str
+    # copier: if auth == "api_key"
+    detail = "A valid API key is needed."
+    headers = MappingProxyType({"WWW-Authenticate": "ApiKey"})
+    # copier: endif
+    # copier: if auth == "jwt"
+    detail = "A valid token is needed."
+    headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
+    # copier: endif
+    status_code = 401
+
+
+# copier: endif
+# copier: if auth == "jwt"
+class InvalidTokenError(NotAuthenticatedError):
+    """The token proves nothing."""
+
+    headers = MappingProxyType({"WWW-Authenticate": 'Bearer error="invalid_token"'})
+
+
+# copier: endif
+# copier: if auth != "none"
+@dataclasses.dataclass(eq=False)
+class MissingScopeError(APIError):
+    """The caller may not do this."""
+
+    scope: str
+    # copier: if auth == "jwt"
+    headers = MappingProxyType({"WWW-Authenticate": 'Bearer error="insufficient_scope"'})
+    # copier: endif
+    status_code = 403
+    detail = "This needs a scope that the caller does not have."
 
 
 # copier: endif

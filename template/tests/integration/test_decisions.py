@@ -14,11 +14,17 @@ import pytest
 from pydantic import RedisDsn
 
 from dev.requests import APPLICATION
+# copier: if auth != "none"
+from src.api.authentication import authenticate
+# copier: endif
 from src.clients.decisions import DecisionRepository
 from src.clients.redis import BaseRedisClient
 from src.connectors.redis import RedisConnector
 from src.main import create_app
 from src.models.credit_score import Scorecard
+# copier: if auth != "none"
+from src.services.callers import Principal
+# copier: endif
 from src.services.decisions import DecisionService
 from src.services.readiness import OutageLog
 
@@ -56,6 +62,9 @@ async def world() -> AsyncIterator[World]:
     cache = BaseRedisClient(redis, prefix)
     repository = DecisionRepository(connection)
     app.state.decisions = DecisionService(MODEL, cache, repository, 60, OutageLog())
+    # copier: if auth != "none"
+    app.dependency_overrides[authenticate] = lambda: Principal("tests")
+    # copier: endif
     transport = httpx2.ASGITransport(app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
         yield World(client, connection, redis, prefix)

@@ -17,6 +17,9 @@ import httpx2
 import pytest
 
 from dev.ports import free_port
+# copier: if auth != "none"
+from tests.support.callers import credentials
+# copier: endif
 from tests.support.fork_server import CAN_FORK, ForkedProcess, start_server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,6 +43,9 @@ class Service:
         self.url = url
         limits = httpx2.Limits(max_connections=None)
         self.client = httpx2.Client(base_url=url, timeout=30, limits=limits)
+        # copier: if auth != "none"
+        self.client.headers.update(credentials())
+        # copier: endif
         self.lines: list[str] = []
         self.errors: list[str] = []
         self._written = threading.Condition()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from src.airtight.context import RequestContext, current_context
+from src.airtight.context import RequestContext, current_context, set_subject
 from src.airtight.logging import (
     configure_logging,
     log_access,
@@ -47,6 +47,7 @@ SCHEMA = {
     "trace.id": "keyword",
     # copier: endif
     "url.path": "wildcard",
+    "user.id": "keyword",
 }
 TYPES = {
     "date": str,
@@ -142,6 +143,21 @@ def test_failure(capfd: pytest.CaptureFixture[str]) -> None:
     assert labels["status"] == "503"
     assert labels["errors"] == '[{"loc": ["body"]}]'
     assert json.loads(labels["nested"])["password"] == "***"
+
+
+def test_subject(capfd: pytest.CaptureFixture[str]) -> None:
+    """Who calls is the user; what an author calls a subject is a label, whoever calls."""
+    configure_logging("info", "ecs", "s")
+    mail = logging.getLogger("mail")
+    mail.info("sent", extra={"subject": "hello"})
+    assert written(capfd)["labels"]["subject"] == "hello"
+    set_subject("ann")
+    mail.info("sent", extra={"subject": "hello"})
+    record = written(capfd)
+    assert record["user.id"] == "ann"
+    assert record["labels"]["subject_"] == "hello"
+    log_access({"type": "http", "method": "GET", "path": "/x"}, 200, 0)
+    assert written(capfd)["user.id"] == "ann"
 
 
 # copier: if "opentelemetry" in observability

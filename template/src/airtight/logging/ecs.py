@@ -6,6 +6,7 @@ import os
 import threading
 from typing import Any
 
+from ..context import get_subject
 from .fields import exception_of
 
 VERSION = "8.11.0"
@@ -46,6 +47,8 @@ def to_ecs(fields: Fields, service_name: str, record: logging.LogRecord | None =
     ecs: Fields = {"@timestamp": "", "log.level": "", "message": "", "labels": labels}
     is_request = "route" in fields and fields["logger"] in OF_REQUESTS
     names = REQUEST_NAMES if is_request else NAMES
+    if get_subject() is not None:  # else it is a field that an author has called so
+        names = names | {"subject": "user.id"}
     for name, value in fields.items():
         if name in names and isinstance(value, str | int | float):
             ecs[names[name]] = value

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from ...utils.errors import APIError
-from ..context import get_correlation_id
+from ..context import get_correlation_id, get_subject
 from ..hooks import context_fields
 from ..tracebacks import format_exception
 from .redaction import describe, redact, redact_path, redact_text
@@ -40,6 +40,9 @@ def base_fields(name: str, level: str, message: str, created: float) -> dict[str
         "message": message,
         "correlation_id": get_correlation_id(),
     }
+    subject = get_subject()
+    if subject is not None:
+        fields["subject"] = subject
     for hook in context_fields:
         fields.update(hook())
     return fields
@@ -77,6 +80,8 @@ def record_fields(record: logging.LogRecord) -> dict[str, Any]:
     for name, value in vars(record).items():
         if name not in STANDARD and name not in fields:
             extra[name] = value
+        elif name == "subject":
+            extra["subject_"] = value  # an author's own, such as that of a mail
     fields.update(redact(extra))
     fields.update(unformatted)
     if exc is not None:
