@@ -16,7 +16,15 @@ from nox import Session
 
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "tests", "updates", "rendered", "observability", "containers"]
+nox.options.sessions = [
+    "lint",
+    "tests",
+    "updates",
+    "rendered",
+    "observability",
+    "kubernetes",
+    "containers",
+]
 SLOW = [
     "test_adoption",
     "test_commands",
@@ -25,6 +33,7 @@ SLOW = [
     "test_sqlalchemy",
     "test_observability",
     "test_proxy",
+    "test_kubernetes",
     "test_update",
     "test_cookiecutter",
     "test_containers",
@@ -80,7 +89,7 @@ def leave_out(session: Session, reason: str) -> None:
 def lint(session: Session) -> None:
     """Check format, rules, types and workflows, here and in the template."""
     session.install("copier")
-    install_groups(session, "bench", "lint", "tests")
+    install_groups(session, "bench", "kubernetes", "lint", "tests")
     install_service(session)
     check_python(session)
     with rendered_service(session) as service:
@@ -168,6 +177,14 @@ def observability(session: Session) -> None:
     install_groups(session, "tests")
     install_service(session)
     pytest(session, "--numprocesses=2", "tests/test_observability.py", "tests/test_proxy.py")
+
+
+@nox.session
+def kubernetes(session: Session) -> None:
+    """Check the manifests for Kubernetes against schemas and policies."""
+    require(session, "kubectl")
+    install_groups(session, "kubernetes", "tests")
+    pytest(session, "tests/test_kubernetes.py")
 
 
 @nox.session

@@ -49,6 +49,7 @@ WORDS = {
         r"opentelemetry|OTEL_|otlp|trace_id|trace\.id|(?<!\.)\bspans?\b|span_id|observability.traces"
     ),
     "sentry": r"sentry",
+    "kubernetes": r"kubern|kubectl|kustom|k8s|/started|has_passed",
 }
 # What shows that a file came from a template; `airtight` is also the name of a package in src/.
 TRACES = (
@@ -88,7 +89,7 @@ def parse(path: str, text: str) -> None:
         case ".json":
             json.loads(text)
         case ".yml" | ".yaml":
-            yaml.safe_load(text)
+            list(yaml.safe_load_all(text))
 
 
 def test_matrix_covers_every_pair_of_answers() -> None:
@@ -121,7 +122,7 @@ def test_render_is_complete_and_clean(render: Render, answers: Answers) -> None:
 def check_words(files: dict[str, str], answers: Answers) -> None:
     """No file holds a word of an answer that was not chosen."""
     chosen = {answers["example"], answers["error_format"]}
-    chosen.update(answers["stores"], answers["observability"])
+    chosen.update(answers["stores"], answers["observability"], answers["deploy"])
     for name in WORDS.keys() - chosen:
         for path, text in files.items():
             found = re.search(WORDS[name], f"{path}\n{text}", re.IGNORECASE)

@@ -49,7 +49,7 @@ def values(name: str) -> list[Any]:
 OBSERVERS = values("observability")[-1]
 ANCHORS: dict[str, Answers] = {
     "default": {},
-    "orders": {"example": "orders", "observability": OBSERVERS},
+    "orders": {"example": "orders", "observability": OBSERVERS, "deploy": ["kubernetes"]},
     "none-postgres": {
         "example": "none",
         "stores": ["postgres"],
