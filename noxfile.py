@@ -34,6 +34,7 @@ SLOW = [
     "test_observability",
     "test_proxy",
     "test_kubernetes",
+    "test_rollout",
     "test_update",
     "test_cookiecutter",
     "test_containers",
@@ -181,10 +182,14 @@ def observability(session: Session) -> None:
 
 @nox.session
 def kubernetes(session: Session) -> None:
-    """Check the manifests for Kubernetes against schemas and policies."""
-    require(session, "kubectl")
+    """Check the manifests for Kubernetes, and roll out under load what they say."""
+    require(session, "kubectl", "haproxy", "redis-server")
     install_groups(session, "kubernetes", "tests")
-    pytest(session, "tests/test_kubernetes.py")
+    install_service(session)
+    report = f"{session.virtualenv.location}/rollout.xml"
+    options = ("-o", "junit_family=xunit1", f"--junitxml={report}")
+    pytest(session, *options, "tests/test_kubernetes.py", "tests/test_rollout.py")
+    log_figures(session, report)
 
 
 @nox.session
