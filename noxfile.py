@@ -104,6 +104,7 @@ def lint(session: Session) -> None:
     check_python(session)
     session.run("lint-imports")
     session.run("python", "-m", "dev.house_rules", "src")
+    session.run("python", "-m", "dev.migration_lint")
 
 
 def workflows_in(folder: Path) -> list[str]:
