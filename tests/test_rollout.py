@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -83,6 +84,7 @@ class Cluster:
             for store in (self.postgres, self.redis):
                 store.start()
                 stack.callback(store.stop)
+            self.url = self.postgres.url
             self.env = self._environment(stack)
             self.migrate(self.first)
             stack.enter_context(self.proxy.running())
@@ -93,7 +95,7 @@ class Cluster:
     def migrate(self, version: Path) -> None:
         """Do what the Job does."""
         command = [sys.executable, "-m", "alembic", "upgrade", "head"]
-        env = ENVIRONMENT | {"DATABASE_URL": self.postgres.url}
+        env = ENVIRONMENT | {"DATABASE_URL": self.url}
         subprocess.run(command, cwd=version, env=env, check=True, capture_output=True)
 
     def replace(
@@ -115,13 +117,25 @@ class Cluster:
         """Return the texts that a query finds."""
 
         async def fetch() -> list[Any]:
-            connection = await asyncpg.connect(self.postgres.url)
+            connection = await asyncpg.connect(self.url)
             try:
                 return list(await connection.fetch(query))
             finally:
                 await connection.close()
 
         return [row[0] for row in asyncio.run(fetch())]
+
+    def execute(self, statements: str) -> None:
+        """Execute statements."""
+
+        async def execute() -> None:
+            connection = await asyncpg.connect(self.url)
+            try:
+                await connection.execute(statements)
+            finally:
+                await connection.close()
+
+        asyncio.run(execute())
 
     def _environment(self, stack: contextlib.ExitStack) -> dict[str, str]:
         port = free_port()
@@ -219,6 +233,21 @@ def check_rollback(cluster: Cluster, figures: Figures) -> None:
     assert -signal.SIGKILL not in exit_codes
 
 
+def check_rotation(cluster: Cluster, figures: Figures) -> None:
+    """PostgreSQL gets another user, with another password, as the README says; nobody notices."""
+    statements = read(cluster.first / "README.md").partition("```sql\n")[2].partition("```")[0]
+    before, after = statements.replace("'...'", "'another'").split("-- now roll out")
+    with figures.measured("another password") as responses:
+        cluster.execute(before)
+        url = urlsplit(cluster.url)
+        cluster.url = url._replace(netloc=f"app2:another@127.0.0.1:{url.port}").geturl()
+        for deployment in (cluster.service, cluster.workers):
+            deployment.env["DATABASE_URL"] = cluster.url
+        cluster.replace(cluster.first)
+        cluster.execute(after.partition("\n")[2])
+    assert failed(responses + figures.next()) == []
+
+
 def check_crash(cluster: Cluster, figures: Figures) -> None:
     """Of a replica that is killed, only the requests in flight fail: one for each client at most."""
     with figures.measured("kill -9") as responses:
@@ -296,6 +325,7 @@ def test_nothing_is_lost(cluster: Cluster, record_property: Callable[[str, objec
         assert not any(response.is_new for response in figures.next())
         check_update(cluster, figures)
         check_rollback(cluster, figures)
+        check_rotation(cluster, figures)
         check_crash(cluster, figures)
         check_outage(cluster, figures)
     check_orders(cluster)

@@ -164,6 +164,9 @@ class Deployment:
         env: variables, besides those of the ConfigMap.
         folder: for logs.
         proxy: in front of the replicas; None where nobody sends them requests.
+
+    Attributes:
+        env: what replicas are started with from now on.
     """
 
     def __init__(
@@ -172,7 +175,7 @@ class Deployment:
         self.plan = plan
         self.replicas: list[Replica] = []
         self.exit_codes: list[int] = []
-        self._env = ENVIRONMENT | plan.settings | env
+        self.env = ENVIRONMENT | plan.settings | env
         self._folder = folder
         self._proxy = proxy
         self._slots = list(range(1, SLOTS + 1))
@@ -187,7 +190,7 @@ class Deployment:
         command = [sys.executable, *self.plan.command[1:]]
         with log.open("ab") as file:
             process = subprocess.Popen(
-                command, cwd=version, env=self._env | ports, stdout=file, stderr=file
+                command, cwd=version, env=self.env | ports, stdout=file, stderr=file
             )
         return Replica(process, port, log, slot, version)
 
