@@ -16,7 +16,15 @@ from nox import Session
 
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "tests", "updates", "rendered", "observability", "containers"]
+nox.options.sessions = [
+    "lint",
+    "tests",
+    "updates",
+    "rendered",
+    "observability",
+    "kubernetes",
+    "containers",
+]
 SLOW = [
     "test_adoption",
     "test_commands",
@@ -25,6 +33,8 @@ SLOW = [
     "test_sqlalchemy",
     "test_observability",
     "test_proxy",
+    "test_kubernetes",
+    "test_rollout",
     "test_update",
     "test_cookiecutter",
     "test_containers",
@@ -80,7 +90,7 @@ def leave_out(session: Session, reason: str) -> None:
 def lint(session: Session) -> None:
     """Check format, rules, types and workflows, here and in the template."""
     session.install("copier")
-    install_groups(session, "bench", "lint", "tests")
+    install_groups(session, "bench", "kubernetes", "lint", "tests")
     install_service(session)
     check_python(session)
     with rendered_service(session) as service:
@@ -94,6 +104,7 @@ def lint(session: Session) -> None:
     check_python(session)
     session.run("lint-imports")
     session.run("python", "-m", "dev.house_rules", "src")
+    session.run("python", "-m", "dev.migration_lint")
 
 
 def workflows_in(folder: Path) -> list[str]:
@@ -168,6 +179,18 @@ def observability(session: Session) -> None:
     install_groups(session, "tests")
     install_service(session)
     pytest(session, "--numprocesses=2", "tests/test_observability.py", "tests/test_proxy.py")
+
+
+@nox.session
+def kubernetes(session: Session) -> None:
+    """Check the manifests for Kubernetes, and roll out under load what they say."""
+    require(session, "kubectl", "haproxy", "redis-server")
+    install_groups(session, "kubernetes", "tests")
+    install_service(session)
+    report = f"{session.virtualenv.location}/rollout.xml"
+    options = ("-o", "junit_family=xunit1", f"--junitxml={report}")
+    pytest(session, *options, "tests/test_kubernetes.py", "tests/test_rollout.py")
+    log_figures(session, report)
 
 
 @nox.session

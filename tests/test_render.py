@@ -52,6 +52,7 @@ WORDS = {
     "auth": r"NotAuthenticatedError|MissingScope|get_caller|OPEN_ROUTERS|Principal|src.services.callers",
     "api_key": r"\bapi_keys|API_KEYS|(?-i:ApiKey)|X-API-Key|api-key",
     "jwt": r"JWT_|pyjwt|jwks|\bissuer|audience|access_token|KeysUnavailable|make token",
+    "kubernetes": r"kubern|kubectl|kustom|k8s|/started|has_passed",
 }
 # What shows that a file came from a template; `airtight` is also the name of a package in src/.
 TRACES = (
@@ -91,7 +92,7 @@ def parse(path: str, text: str) -> None:
         case ".json":
             json.loads(text)
         case ".yml" | ".yaml":
-            yaml.safe_load(text)
+            list(yaml.safe_load_all(text))
 
 
 def test_matrix_covers_every_pair_of_answers() -> None:
@@ -124,7 +125,7 @@ def test_render_is_complete_and_clean(render: Render, answers: Answers) -> None:
 def check_words(files: dict[str, str], answers: Answers) -> None:
     """No file holds a word of an answer that was not chosen."""
     chosen = {answers["example"], answers["error_format"]}
-    chosen.update(answers["stores"], answers["observability"])
+    chosen.update(answers["stores"], answers["observability"], answers["deploy"])
     chosen.update([answers["auth"], "auth"] if answers["auth"] != "none" else [])
     for name in WORDS.keys() - chosen:
         for path, text in files.items():

@@ -14,6 +14,9 @@ CHECKS = [
     ("mypy",),
     ("lint-imports",),
     ("python", "-m", "dev.house_rules", "src"),
+    # copier: if "postgres" in stores
+    ("python", "-m", "dev.migration_lint"),
+    # copier: endif
 ]
 
 

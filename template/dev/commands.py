@@ -20,6 +20,8 @@ COMMANDS = {
     "migrate": "dev.database:migrate",
     "rollback": "dev.database:rollback",
     "psql": "dev.psql:run",
+    "backup": "dev.backup:backup",
+    "restore": "dev.backup:restore",
     # copier: endif
     # copier: if "redis" in stores
     "redis-cli": "dev.redis_cli:run",

@@ -155,7 +155,12 @@ async def _execute(url: str, statement: str) -> None:
 
 def find_psql() -> str:
     """Return the path of psql: this machine's, or that of the wheel."""
-    return shutil.which("psql") or str(_package() / "pginstall" / "bin" / "psql")
+    return shutil.which("psql") or own_program("psql")
+
+
+def own_program(name: str) -> str:
+    """Return the path of a program of the wheel, which is as new as the server."""
+    return str(_package() / "pginstall" / "bin" / name)
 
 
 def _package() -> Path:

@@ -31,6 +31,7 @@ from src.clients.order_stream import OrderStream, StreamMessage
 from src.clients.orders import OrderRepository, RetryLimits
 from src.clients.tax_office import connect_tax_office
 from src.config import SERVICE_NAME, Settings, load_settings
+from src.connectors.migrations import MigrationCheck
 from src.connectors.postgres import PostgresConnector, connect_postgres
 from src.connectors.redis import RedisConnector, connect_redis
 from src.services.orders import OrderFacade, build_order_facade, build_order_repository
@@ -51,6 +52,7 @@ class Worker:
         orders: the orders.
         stream: where they are announced.
         facade: what emits their receipts.
+        tables: says whether the tables are as new as the worker.
         concurrency: how many orders to emit at a time.
         limits: beyond which an order is given up.
     """
@@ -60,6 +62,7 @@ class Worker:
         orders: OrderRepository,
         stream: OrderStream,
         facade: OrderFacade,
+        tables: MigrationCheck,
         *,
         concurrency: int,
         limits: RetryLimits,
@@ -67,6 +70,7 @@ class Worker:
         self._orders = orders
         self._stream = stream
         self._facade = facade
+        self._tables = tables
         self._concurrency = concurrency
         self._limits = limits
         self._ready = False
@@ -100,6 +104,7 @@ class Worker:
 
     # copier: endif
     async def _take_turn(self) -> None:
+        await self._tables.check()
         if not self._ready:
             await self._stream.create()  # Redis may have come back empty
         await self._announce()
@@ -205,7 +210,14 @@ def build_worker(
     )
     facade = build_order_facade(settings, orders, http)
     limits = RetryLimits(settings.max_attempts, timedelta(hours=settings.max_retry_hours))
-    return Worker(orders, stream, facade, concurrency=settings.worker_concurrency, limits=limits)
+    return Worker(
+        orders,
+        stream,
+        facade,
+        MigrationCheck(postgres),
+        concurrency=settings.worker_concurrency,
+        limits=limits,
+    )
 
 
 async def run(settings: Settings) -> None:

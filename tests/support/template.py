@@ -49,7 +49,12 @@ def values(name: str) -> list[Any]:
 OBSERVERS = values("observability")[-1]
 ANCHORS: dict[str, Answers] = {
     "default": {},
-    "orders": {"example": "orders", "observability": OBSERVERS, "auth": "jwt"},
+    "orders": {
+        "example": "orders",
+        "observability": OBSERVERS,
+        "auth": "jwt",
+        "deploy": ["kubernetes"],
+    },
     "none-postgres": {
         "example": "none",
         "stores": ["postgres"],

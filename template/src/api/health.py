@@ -24,6 +24,20 @@ async def live() -> Health:
     return Health()
 
 
+# copier: if "kubernetes" in deploy and stores
+@router.head("/started", include_in_schema=False)
+@router.get("/started", responses={503: {"model": Health, "description": "It still starts."}})
+async def started(readiness: ReadinessDep, response: Response) -> Health:
+    """Say whether all stores could be used at some time since the start.
+
+    It stays so in an outage, so that a store that all replicas share takes none of them out.
+    """
+    if readiness.has_passed:
+        return Health()
+    return await ready(readiness, response)
+
+
+# copier: endif
 @router.head("/ready", include_in_schema=False)
 @router.get("/ready", responses={503: {"model": Health, "description": "A store is unavailable."}})
 async def ready(readiness: ReadinessDep, response: Response) -> Health:

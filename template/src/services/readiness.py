@@ -61,11 +61,17 @@ class Readiness:
     Attributes:
         stores: by name.
         outages: what is known of them.
+        # copier: if "kubernetes" in deploy and stores
+        has_passed: whether all of them could be used at some time.
+        # copier: endif
     """
 
     def __init__(self) -> None:
         self.stores: dict[str, Store] = {}
         self.outages = OutageLog()
+        # copier: if "kubernetes" in deploy and stores
+        self.has_passed = False
+        # copier: endif
         self._checks: dict[str, Sequence[Check]] = {}
 
     def add_store(self, name: str, store: Store, *checks: Check) -> None:
@@ -82,6 +88,10 @@ class Readiness:
     async def check(self) -> dict[str, bool]:
         """Return for each store whether it can be used."""
         results = await asyncio.gather(*map(self._check_store, self.stores))
+        # copier: if "kubernetes" in deploy and stores
+        if all(results):
+            self.has_passed = True
+        # copier: endif
         return dict(zip(self.stores, results, strict=True))
 
     async def aclose(self) -> None:

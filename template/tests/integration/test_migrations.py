@@ -2,11 +2,29 @@
 
 import asyncio
 import os
+import shutil
+from pathlib import Path
 
 import asyncpg
 
 from dev.postgres import own_database
+from src.config import ROOT
+from src.connectors.migrations import FOLDER, find_heads, read_migrations
 from tests.support.migrations import run_alembic
+
+BESIDE = """
+from alembic import op
+
+revision = "beside"
+down_revision = {parent!r}
+
+
+def upgrade() -> None:
+    op.execute("CREATE TABLE jars (label text)")
+    with op.get_context().autocommit_block():
+        op.execute("CREATE INDEX CONCURRENTLY IF NOT EXISTS jars_label ON jars (label)")
+    op.execute("ALTER TABLE jars ADD COLUMN size integer")
+"""
 
 COLUMNS = """
     SELECT concat_ws(' ', table_name, column_name, data_type, is_nullable, column_default)
@@ -43,3 +61,19 @@ def test_migrations_can_be_taken_back() -> None:
         up = run_alembic(url, "upgrade", "head")
         assert up.returncode == 0, up.stderr
         assert asyncio.run(read_schema(url)) == before
+
+
+def test_index_can_be_built_beside_a_table_in_use(tmp_path: Path) -> None:
+    """Alembic leaves the transaction for it, and goes on in another one."""
+    for name in ("src", "migrations"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    heads = find_heads(read_migrations(FOLDER))
+    text = BESIDE.format(parent=heads[0] if heads else None)
+    (tmp_path / "migrations" / "versions" / "beside.py").write_text(text, encoding="utf-8")
+    with own_database(os.environ["DATABASE_URL"]) as url:
+        done = run_alembic(url, "upgrade", "head", folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        schema = asyncio.run(read_schema(url))
+    assert "CREATE INDEX jars_label ON public.jars USING btree (label)" in schema
+    assert any(line.startswith("jars size integer") for line in schema)

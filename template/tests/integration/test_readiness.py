@@ -67,6 +67,9 @@ def test_service_starts_without_its_stores_and_heals(folder: Path) -> None:
         for _ in range(3):
             stores = dict.fromkeys(STORES, False)
             assert_ready(service, 503, {"status": "unavailable", "stores": stores})
+        # copier: if "kubernetes" in deploy
+        assert service.get("/health/started").status_code == 503
+        # copier: endif
         assert outages(service) == sorted((name, "ERROR") for name in STORES)
         for name, victim in victims.items():
             victim.start()
@@ -76,5 +79,11 @@ def test_service_starts_without_its_stores_and_heals(folder: Path) -> None:
         assert outages(service) == sorted(both)
         errors = {record["error"] for record in failures(service.records())}
         assert errors == {f"{name.title()}ConnectionNotAliveError" for name in STORES}
+        # copier: if "kubernetes" in deploy
+        for victim in victims.values():
+            victim.stop()
+        assert service.get("/health/ready").status_code == 503
+        assert service.get("/health/started").status_code == 200
+        # copier: endif
     for victim in victims.values():
         victim.stop()

@@ -49,6 +49,22 @@ async def test_outage_and_recovery_are_logged_once(
         assert vars(record)["store"] == "shelf"
 
 
+# copier: if "kubernetes" in deploy and stores
+async def test_what_has_passed_once_stays_so() -> None:
+    """A replica has started when all stores could be used, whatever becomes of them later."""
+    readiness = Readiness()
+    store = FakeStore()
+    store.is_available = False
+    readiness.add_store("shelf", store)
+    passed = []
+    for is_available in (False, True, False):
+        store.is_available = is_available
+        await readiness.check()
+        passed.append(readiness.has_passed)
+    assert passed == [False, True, True]
+
+
+# copier: endif
 async def test_all_stores_are_closed() -> None:
     """To close the readiness closes every store."""
     readiness = Readiness()
