@@ -74,6 +74,14 @@ def developer_setting() -> dict[str, str]:
     return settings_for({DEVELOPER: developer_key()})
 
 
+def let_developer_in() -> None:
+    """Let the developer call the service of `make dev`, where no caller is set."""
+    made_up = developer_setting()
+    if made_up:
+        os.environ |= made_up
+        print("API key:    in .dev/api-key, for the header X-API-Key", flush=True)
+
+
 def make_up_key() -> None:
     """Let the developer call the service in containers, where `.env` names no caller."""
     made_up = developer_setting()

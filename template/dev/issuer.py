@@ -172,6 +172,7 @@ def developing() -> Iterator[dict[str, str]]:
         return
     issuer = developer_issuer()
     with KeyServer(issuer).running() as url:
+        print("Tokens:     `make token` prints one", flush=True)
         yield settings_for(issuer, url)
 
 

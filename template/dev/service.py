@@ -11,7 +11,6 @@ from dev import (
     OWN,
     # copier: endif
     # copier: if auth == "api_key"
-    ROOT,
     api_keys,
     # copier: endif
     # copier: if "postgres" in stores
@@ -44,7 +43,7 @@ def run() -> None:
         os.environ |= started
         # copier: endif
         # copier: if auth == "api_key"
-        os.environ |= api_keys.developer_setting()
+        api_keys.let_developer_in()
         # copier: endif
         # copier: if auth == "jwt"
         os.environ |= stack.enter_context(issuer.developing())
@@ -98,12 +97,6 @@ def serve(settings: Settings) -> None:
     configure_logging(settings.log_level, settings.log_format, SERVICE_NAME)
     url = f"http://{settings.host}:{settings.port}"
     print(f"Service:    {url} (/docs describes it; Ctrl-C ends it)", flush=True)
-    # copier: if auth == "api_key"
-    print(f"API key:    in {api_keys.FILE.relative_to(ROOT)}, for the header X-API-Key", flush=True)
-    # copier: endif
-    # copier: if auth == "jwt"
-    print("Tokens:     `make token` prints one", flush=True)
-    # copier: endif
     if settings.environment == "development":
         print(f"Failures:   {url}/debug/errors", flush=True)
     uvicorn.run(

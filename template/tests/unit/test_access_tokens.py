@@ -240,9 +240,10 @@ def test_developer_has_an_issuer_that_stays(
     assert "TOKEN" in str(caught.value.code)
     monkeypatch.delenv("JWT_JWKS_URL")
     development.print_token("ann", "read write")
+    token = capsys.readouterr().out.strip()
     with development.developing() as settings:
+        assert "make token" in capsys.readouterr().out
         keys = jwt.PyJWKClient(settings["JWT_JWKS_URL"])
-        token = capsys.readouterr().out.strip()
         key = keys.get_signing_key_from_jwt(token)
     claims = jwt.decode(
         token,

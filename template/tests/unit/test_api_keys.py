@@ -131,6 +131,6 @@ def test_developer_has_a_key_that_stays(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert api_keys.developer_key() == key
     assert stat.S_IMODE((tmp_path / "api-key").stat().st_mode) == 0o600
     assert api_keys.developer_setting() == {}
-    monkeypatch.delenv("API_KEYS")
-    monkeypatch.setenv("API_KEYS", api_keys.developer_setting()["API_KEYS"])
+    monkeypatch.setenv("API_KEYS", "")
+    api_keys.let_developer_in()
     assert ApiKeys(load_settings().api_keys).find(key) == Principal("developer")

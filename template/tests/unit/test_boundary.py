@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from src.airtight.boundary import ErrorBoundary
+from src.airtight.context import get_subject, set_subject
 from src.airtight.lifespan import report_lifespan_errors
 
 
@@ -60,6 +61,35 @@ async def test_refusal_of_a_body_that_has_ended_is_sent_at_once() -> None:
     scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": []}
     await boundary(scope, receive, send)
     assert sent == [413, None]
+
+
+async def test_call_within_a_request_has_its_subject() -> None:
+    """A call in-process names the caller of the request, and may name another, for itself alone."""
+    named: list[str | None] = []
+
+    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+        named.append(get_subject())
+        set_subject("bob")
+        named.append(get_subject())
+        await Response()(scope, receive, send)
+
+    inner_boundary = ErrorBoundary(inner, broken_response, "X-Request-ID", lambda app: app)
+
+    async def outer(scope: Scope, receive: Receive, send: Send) -> None:
+        set_subject("ann")
+        transport = httpx2.ASGITransport(inner_boundary)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+            await client.get("/")
+        named.append(get_subject())
+        await Response()(scope, receive, send)
+
+    boundary = ErrorBoundary(outer, broken_response, "X-Request-ID", lambda app: app)
+    transport = httpx2.ASGITransport(boundary)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        await client.get("/")
+    assert named == ["ann", "bob", "ann"]
+    set_subject("nobody")  # outside of a request there is nothing to name
+    assert get_subject() is None
 
 
 async def test_error_that_ends_the_start_is_logged(
