@@ -47,6 +47,8 @@ INSERT_DECISION = """
     VALUES (gen_random_uuid(), 600, 0.1, 'approved', 'check', '{features}')
     RETURNING *;
 """
+# What asyncpg's pool adds when a connection comes back.
+RESET = "SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL;"
 COUNT_EMITTED = "SELECT count(*) FROM orders WHERE status = 'emitted'"
 
 
@@ -77,7 +79,8 @@ class Stores:
 
     def cpu(self) -> dict[str, float]:
         """Return the seconds of CPU that each store has used."""
-        return {setting: cpu_of(self.processes(setting)) for setting in self.urls}
+        names = {"PostgreSQL": "DATABASE_URL", "Redis": "REDIS_URL"}
+        return {name: cpu_of(self.processes(setting)) for name, setting in names.items()}
 
 
 def cpu_of(processes: list[psutil.Process]) -> float:
@@ -188,18 +191,17 @@ def running_workers(
 def check_postgres(folder: Path) -> None:
     """Print how many decisions a second PostgreSQL stores on one core, without the service."""
     features = json.dumps(dict.fromkeys(APPLICATION, 0.5))
+    insert = INSERT_DECISION.format(features=features)
     script = folder / "insert.sql"
-    script.write_text(INSERT_DECISION.format(features=features), encoding="utf-8")
+    command = [*pinned(CORES[0]), own_program("pgbench"), "--no-vacuum", f"--time={SECONDS}"]
+    command += ["--client=10", f"--file={script}"]
     with running_stores(folder) as opened:
-        command = [*pinned(CORES[0]), own_program("pgbench"), "--no-vacuum", f"--time={SECONDS}"]
-        command += ["--client=10", "--protocol=prepared", f"--file={script}"]
-        before = opened.cpu()
-        done = subprocess.run(
-            [*command, opened.urls["DATABASE_URL"]], check=True, capture_output=True, text=True
-        )
-        used = opened.cpu()["DATABASE_URL"] - before["DATABASE_URL"]
-    rate = float(done.stdout.partition("tps = ")[2].split()[0])
-    print(f"pgbench: {rate:,.0f} decisions/s, {used / SECONDS:.0%} of a core")
+        command.append(opened.urls["DATABASE_URL"])
+        for name, text in {"alone": insert, "with what the pool adds": insert + RESET}.items():
+            script.write_text(text, encoding="utf-8")
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            rate = float(done.stdout.partition("tps = ")[2].split()[0])
+            print(f"pgbench, {name}: {rate:,.0f} decisions/s")
 
 
 def measure_workers(folder: Path, count: int) -> None:
@@ -213,7 +215,7 @@ def measure_workers(folder: Path, count: int) -> None:
         print(f"{count} workers: {ORDERS / seconds:,.0f} orders/s")
         used = {name: after[name] - before[name] for name in after}
         show_costs(ORDERS, used)
-        on_stores = (used["DATABASE_URL"] + used["REDIS_URL"]) / seconds
+        on_stores = (used["PostgreSQL"] + used["Redis"]) / seconds
         print(
             f"    their core is busy for {used['workers'] / seconds:.0%}, stores take {on_stores:.0%}"
         )
