@@ -161,6 +161,14 @@ def bench(session: Session) -> None:
 
 
 @nox.session
+def scaling(session: Session) -> None:
+    """Measure what one core carries, for docs/scaling.md; needs wrk and two cores."""
+    install_groups(session, "bench")
+    install_service(session)
+    session.run("python", "-m", "bench.scaling", env={"PYTHONPATH": "template"})
+
+
+@nox.session
 def readme(session: Session) -> None:
     """Show in README.md what logs and tools make of a crash; needs Prometheus and Chromium."""
     install_groups(session, "bench")

@@ -18,6 +18,7 @@ OVERLAYS = ("development", "production")
 OF_UVICORN = {"FORWARDED_ALLOW_IPS"}
 # Kinds that an operator brings along; Kubernetes has no schema for them.
 FOREIGN_KINDS = {"PodMonitor"}
+MAX_CONNECTIONS = 97  # of PostgreSQL, by default, without those that it keeps for superusers
 CHECKOV = [sys.executable, "-m", "uv", "tool", "run", "--quiet", "checkov>=3.3"]
 
 pytestmark = pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
@@ -70,6 +71,20 @@ def test_each_setting_has_its_place(folder: Path) -> None:
         names = config_map["data"].keys() | secret_keys(service)
         assert names - OF_UVICORN == settings_of(folder)
         assert not config_map["data"].keys() & secret_keys(service)
+
+
+def test_connections_fit_into_postgres(folder: Path) -> None:
+    """All replicas there may be, in an update as well, have no more than PostgreSQL lets in."""
+    found = manifests(folder, "production")
+    (config_map,) = of_kind(found, "ConfigMap").values()
+    scalers = of_kind(found, "HorizontalPodAutoscaler")
+    replicas = scalers["service"]["spec"]["maxReplicas"] + 1
+    workers = of_kind(found, "Deployment").get("worker")
+    if workers:
+        replicas += workers["spec"]["replicas"] + 1
+    size = int(config_map["data"].get("DATABASE_POOL_SIZE", 0))
+    processes = replicas * int(config_map["data"]["WORKERS"])
+    assert processes * size + 1 <= MAX_CONNECTIONS  # the Job has one
 
 
 def settings_of(folder: Path) -> set[str]:
