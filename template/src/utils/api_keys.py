@@ -12,7 +12,7 @@ from pydantic_settings import NoDecode
 from src.utils.placeholders import PLACEHOLDERS
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
-NAME = re.compile(r"[\w.@:/-]{1,100}", re.ASCII)
+CALLER_NAME = re.compile(r"[\w.@:/-]{1,100}", re.ASCII)
 SCOPE = re.compile(r"[!#-\[\]-~]{1,100}")  # as RFC 6749 has them
 USAGE = "write a JSON object; `python -m dev api-key NAME` prints one"
 
@@ -74,7 +74,7 @@ def read_keys(value: object) -> object:
 
 def check_keys(keys: dict[str, ApiKey], info: ValidationInfo) -> dict[str, ApiKey]:
     """Refuse names that a log cannot show, keys of two callers, and words from examples."""
-    if not all(map(NAME.fullmatch, keys)):
+    if not all(map(CALLER_NAME.fullmatch, keys)):
         raise ValueError("the name of a caller has letters, digits and the signs . _ @ : / -")
     digests = Counter(digest for key in keys.values() for digest in key.sha256)
     if any(count > 1 for count in digests.values()):

@@ -8,9 +8,12 @@ from pathlib import Path
 import httpx2
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
 
 from dev.issuer import Issuer, KeyServer, settings_for
 from dev.ports import free_port
+from src.api.authentication import include_protected
 from src.main import create_app
 from src.utils.errors import InvalidTokenError
 from tests.support.service import (
@@ -151,5 +154,7 @@ def test_issuer_that_is_away_is_one_record(world: World) -> None:
 
 def test_docs_know_the_scheme() -> None:
     """The scheme by which the button "Authorize" of `/docs` asks for a token."""
-    schemes = create_app().openapi()["components"]["securitySchemes"]
+    app = create_app()
+    include_protected(app, APIRouter(routes=[APIRoute("/whoami", lambda: None)]))
+    schemes = app.openapi()["components"]["securitySchemes"]
     assert_fields(schemes["Bearer"], type="http", scheme="bearer", bearerFormat="JWT")

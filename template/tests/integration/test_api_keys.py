@@ -4,7 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
 
+from src.api.authentication import include_protected
 from src.main import create_app
 from src.utils.errors import NotAuthenticatedError
 from tests.support.service import Service, assert_fields, copy_with, running
@@ -35,6 +38,8 @@ def test_unknown_key_is_refused(service: Service) -> None:
 
 def test_docs_know_the_header() -> None:
     """The scheme by which the button "Authorize" of `/docs` asks for a key."""
-    schemes = create_app().openapi()["components"]["securitySchemes"]
+    app = create_app()
+    include_protected(app, APIRouter(routes=[APIRoute("/whoami", lambda: None)]))
+    schemes = app.openapi()["components"]["securitySchemes"]
     assert_fields(schemes["ApiKey"], type="apiKey", name="X-API-Key")
     assert schemes["ApiKey"]["in"] == "header"
