@@ -198,9 +198,8 @@ class Figures:
         yield responses
         responses += self._clients.responses[before:]
         seconds = time.monotonic() - since
-        statuses = dict(Counter(response.status for response in failed(responses)))
-        line = f"in {seconds:.1f} s: {len(responses)} requests, failed by status: {statuses}"
-        self._record(name, line)
+        count = len(failed(responses))
+        self._record(name, f"{count} of {len(responses)} requests failed, in {seconds:.1f} s of")
 
     def next(self, count: int = 50) -> list[Response]:
         """Wait for the next responses, and return them."""
