@@ -256,8 +256,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _check_headers(self, seconds: float) -> None:
         self._seconds_in_headers += seconds
-        if self._seconds_in_headers < self.limits.header_timeout:
-            return
+        if self._seconds_in_headers <= self.limits.header_timeout:
+            return  # a connection is looked at before its first second is over
         if self._is_in_headers:
             self._refuse(RequestTimeoutError)
         else:
@@ -273,12 +273,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._seconds_without_progress = 0.0
         limit = self.limits.body_timeout
         allowed = limit + self._body_bytes / MIN_BODY_RATE
-        if self._seconds_without_progress >= limit or self._seconds_in_body >= allowed:
+        if self._seconds_without_progress > limit or self._seconds_in_body > allowed:
             self._refuse(RequestTimeoutError)
 
     def _check_response(self, seconds: float) -> None:
         self._seconds_stalled += seconds
-        if self._seconds_stalled >= MAX_STALLED_SECONDS:
+        if self._seconds_stalled > MAX_STALLED_SECONDS:
             self.transport.abort()
 
     def resume_writing(self) -> None:
