@@ -22,7 +22,6 @@ nox.options.sessions = [
     "updates",
     "rendered",
     "observability",
-    "kubernetes",
     "containers",
 ]
 SLOW = [
@@ -32,6 +31,7 @@ SLOW = [
     "test_resource",
     "test_sqlalchemy",
     "test_observability",
+    "test_authorize",
     "test_proxy",
     "test_kubernetes",
     "test_rollout",
@@ -180,13 +180,15 @@ def readme(session: Session) -> None:
 
 @nox.session
 def observability(session: Session) -> None:
-    """Test the proxy and the alerts, with real tools and a real browser."""
-    require(session, "prometheus", "promtool", "prometheus-alertmanager", "amtool", "nginx")
+    """Test the proxy, the manifests and the alerts, with real tools and a real browser."""
+    require(session, "prometheus", "promtool", "prometheus-alertmanager", "amtool")
+    require(session, "nginx", "kubectl")
     if not any(map(shutil.which, BROWSERS)):
         require(session, "chromium")
-    install_groups(session, "tests")
+    install_groups(session, "kubernetes", "tests")
     install_service(session)
-    pytest(session, "--numprocesses=2", "tests/test_observability.py", "tests/test_proxy.py")
+    names = ("observability", "authorize", "proxy", "kubernetes")
+    pytest(session, "--numprocesses=2", *[f"tests/test_{name}.py" for name in names])
 
 
 @nox.session
