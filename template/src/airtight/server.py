@@ -60,7 +60,7 @@ class Limits:
 
 
 class HoldingFlowControl(FlowControl):
-    """Flow control that can hold back what a client sends, whoever wants to read on."""
+    """Flow control that can hold back what a client sends, whatever else wants to read."""
 
     is_holding = False
 

@@ -7,7 +7,7 @@ from pydantic_settings import NoDecode
 
 from src.utils.setting_types import Separated
 
-# Each has a private key, which the issuer alone has; with a shared secret, whoever verifies could sign.
+# Each has a private key, which the issuer alone has; with a shared secret each verifier could sign.
 Algorithm = Literal[
     "ES256", "ES384", "ES512", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"
 ]

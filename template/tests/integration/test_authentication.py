@@ -1,4 +1,4 @@
-"""Whoever calls has to prove who that is, and each record of the request says it."""
+"""A caller has to prove who it is, and each record of the request says it."""
 
 import asyncio
 import re

@@ -146,7 +146,7 @@ def test_failure(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_subject(capfd: pytest.CaptureFixture[str]) -> None:
-    """Who calls is the user; what an author calls a subject is a label, whoever calls."""
+    """Who calls is the user; what an author calls a subject is always a label."""
     configure_logging("info", "ecs", "s")
     mail = logging.getLogger("mail")
     mail.info("sent", extra={"subject": "hello"})

@@ -1,4 +1,4 @@
-"""A constraint that a statement breaks becomes an own error, whoever executes the statement."""
+"""A constraint that a statement breaks becomes an own error, by whatever connection."""
 
 from typing import Any
 
