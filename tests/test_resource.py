@@ -341,8 +341,8 @@ def test_two_newest_migrations_are_refused(project: Path) -> None:
     [
         ("src/main.py", "def lifespan(", "def life(", "state.customers = build_customer_service("),
         ("src/main.py", "postgres = connect", "database = connect", "from src.services.customers"),
-        ("src/api/routers.py", "ROUTERS:", "ALL:", "ROUTERS = [customers.router, ...]"),
-        ("src/api/routers.py", "ROUTERS:", "ROUTERS(", "from src.api import customers"),
+        ("src/api/routers.py", "\nROUTERS:", "\nALL:", "ROUTERS = [customers.router, ...]"),
+        ("src/api/routers.py", "\nROUTERS:", "\nROUTERS(", "from src.api import customers"),
     ],
 )
 def test_tree_that_has_moved_is_not_written_to(

@@ -15,8 +15,9 @@ from pathlib import Path
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 
-from src.connectors.migrations import FOLDER
+from dev import ROOT
 
+FOLDER = ROOT / "migrations" / "versions"
 SQUAWK = Path(sys.executable).with_name("squawk")
 # What is a matter of taste, and what `migrations/env.py` sees to.
 EXCLUDED = [

@@ -68,6 +68,8 @@ def parse_names(singular: str, plural: str = "") -> Names:
         plural: where it does not follow the rules.
     """
     _check(singular, "customer")
+    if hasattr(builtins, singular):
+        sys.exit(f"{singular} is a name of Python's own: try name=own_{singular}")
     if not plural and _looks_plural(singular):
         shorter = singular.removesuffix("s")
         sys.exit(
