@@ -22,7 +22,10 @@ from tests.support.template import Render
 
 CDN = "cdn.jsdelivr.net"
 PACKAGE = "swagger-ui-dist@5.35.0"
-PROGRAMS = ("npm", "openssl")
+PROGRAMS = (
+    "npm",
+    "openssl",
+)
 BUTTON = ".btn.authorize"
 FIELD = ".auth-container input"
 OPERATION = ".opblock-post .opblock-summary-control"

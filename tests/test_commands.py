@@ -37,7 +37,10 @@ RESERVED_IN_GITLAB = {
     "types",
     "variables",
 }
-GLOBAL_IN_GITLAB = {"default", "workflow"}
+GLOBAL_IN_GITLAB = {
+    "default",
+    "workflow",
+}
 STREAM = '''
 
 @router.get("/endless")

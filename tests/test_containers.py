@@ -28,7 +28,10 @@ STORES: dict[str, Answers] = {
 }
 DEFAULT_PYTHON = values("python_version")[-1]
 PYTHONS = [version for version in values("python_version") if version != DEFAULT_PYTHON]
-UNUSED = {"POSTGRES_PASSWORD": "unused", "REDIS_PASSWORD": "unused"}
+UNUSED = {
+    "POSTGRES_PASSWORD": "unused",
+    "REDIS_PASSWORD": "unused",
+}
 HARDENED = {
     "read_only": True,
     "cap_drop": ["ALL"],

@@ -7,9 +7,18 @@ import pytest
 
 from tests.support.template import OBSERVERS, ROOT, Render
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 # They are about other services, or about what was measured once.
-OTHERS = ("adopting.md", "benchmarks.md", "queue.md", "sqlalchemy.md")
+OTHERS = (
+    "adopting.md",
+    "benchmarks.md",
+    "queue.md",
+    "sqlalchemy.md",
+)
 FOLDERS = "src|tests|dev|deploy|migrations|template|scripts|docs"
 
 
@@ -47,4 +56,7 @@ def test_pages_name_what_exists(render: Render, tmp_path: Path, page: Path) -> N
     assert [target for target in targets if f"\n{target}:" not in makefile] == []
 
 
-NOT_SETTINGS = {"SERVER_DUPLICATES", "WORDS"}
+NOT_SETTINGS = {
+    "SERVER_DUPLICATES",
+    "WORDS",
+}

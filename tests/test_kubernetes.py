@@ -14,12 +14,23 @@ from tests.support.files import read, write
 from tests.support.manifests import kustomize, manifests, of_kind, pod_specs, secret_keys
 from tests.support.template import ANCHORS, render_into
 
-OVERLAYS = ("development", "production")
+OVERLAYS = (
+    "development",
+    "production",
+)
 OF_UVICORN = {"FORWARDED_ALLOW_IPS"}
 # Kinds that an operator brings along; Kubernetes has no schema for them.
 FOREIGN_KINDS = {"PodMonitor"}
 MAX_CONNECTIONS = 97  # of PostgreSQL, by default, without those that it keeps for superusers
-CHECKOV = [sys.executable, "-m", "uv", "tool", "run", "--quiet", "checkov>=3.3"]
+CHECKOV = [
+    sys.executable,
+    "-m",
+    "uv",
+    "tool",
+    "run",
+    "--quiet",
+    "checkov>=3.3",
+]
 
 pytestmark = pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
 

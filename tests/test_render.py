@@ -61,9 +61,16 @@ TRACES = (
 )
 # Braces that GitHub, Prometheus and Loki use as well.
 BRACES = r"\$\{\{.*?\}\}|\{\{( \$|\.|if |end).*?\}\}"
-MAY_SPEAK_OF_TEMPLATE = (".copier-answers.yml", "README.md")
+MAY_SPEAK_OF_TEMPLATE = (
+    ".copier-answers.yml",
+    "README.md",
+)
 # Rows of the table of errors that are about no class of the service.
-FOREIGN = ("`RequestValidationError`", "`HTTPException`", "anything else")
+FOREIGN = (
+    "`RequestValidationError`",
+    "`HTTPException`",
+    "anything else",
+)
 FORMATTED = r"\d+ files already formatted\n"
 
 
@@ -270,7 +277,11 @@ def names_in(snippet: str) -> list[str]:
 
 
 # These differ in each render, or are written by tools.
-NOT_OF_EXAMPLE = {"README.md", ".copier-answers.yml", "migrations/versions/.gitkeep"}
+NOT_OF_EXAMPLE = {
+    "README.md",
+    ".copier-answers.yml",
+    "migrations/versions/.gitkeep",
+}
 
 
 def test_readme_lists_what_belongs_to_the_example(render: Render, tmp_path: Path) -> None:

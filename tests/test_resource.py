@@ -43,10 +43,21 @@ RESOURCES = {
         "references:text kind:enum(big,small)? invoice:ref(invoice):unique"
     ),
 }
-PLURALS = ["customers", "invoices", "categories", "references"]
-OWN_TESTS = ["tests/unit/test_page.py", "tests/unit/test_errors.py"]
+PLURALS = [
+    "customers",
+    "invoices",
+    "categories",
+    "references",
+]
+OWN_TESTS = [
+    "tests/unit/test_page.py",
+    "tests/unit/test_errors.py",
+]
 CLOSED = "tests/integration/test_authentication.py"
-MIGRATIONS = ["tests/unit/test_migrations.py", "tests/integration/test_migrations.py"]
+MIGRATIONS = [
+    "tests/unit/test_migrations.py",
+    "tests/integration/test_migrations.py",
+]
 
 
 @pytest.fixture(scope="module")

@@ -28,11 +28,18 @@ from tests.support.services import ENVIRONMENT, free_port, wait_until
 from tests.support.template import Answers, render_into
 
 ANSWERS: Answers = {"example": "orders", "deploy": ["kubernetes"]}
-PROGRAMS = ("kubectl", "haproxy", "redis-server")
+PROGRAMS = (
+    "kubectl",
+    "haproxy",
+    "redis-server",
+)
 OUTDATED = "SchemaOutdatedError"
 LOST = "PostgresConnectionError"
 AWAY = 5  # seconds
-GOOD = {200, 201}
+GOOD = {
+    200,
+    201,
+}
 MIGRATION = '''"""Add the currency of orders."""
 
 from alembic import op

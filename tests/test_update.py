@@ -481,7 +481,11 @@ def test_command_of_the_readme(clone: Path, tmp_path: Path) -> None:
     update_to_release(clone, tmp_path / "my-service")
 
 
-COPY = ("copy", "--defaults", "--data=example=none")
+COPY = (
+    "copy",
+    "--defaults",
+    "--data=example=none",
+)
 
 
 @pytest.mark.parametrize("source", [".", "../airtight", "./."])

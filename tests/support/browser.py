@@ -14,7 +14,11 @@ from websockets.sync.client import ClientConnection, connect
 
 Event = dict[str, Any]
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+NAMES = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+)
 MISSING = "chromium is not on PATH; `apt-get install --no-install-recommends chromium` brings it"
 OPTIONS = (
     "--headless=new",
@@ -26,7 +30,12 @@ OPTIONS = (
     "--disable-sync",
 )
 LISTENING = "DevTools listening on ws://"
-DOMAINS = ("Log", "Network", "Page", "Runtime")
+DOMAINS = (
+    "Log",
+    "Network",
+    "Page",
+    "Runtime",
+)
 TIMEOUT = 60  # seconds
 UNTIL = """
     new Promise(resolve => {

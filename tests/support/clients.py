@@ -8,7 +8,9 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-ITEMS = [{"name": "tea", "quantity": 2, "price": "3.50"}]
+ITEMS = [
+    {"name": "tea", "quantity": 2, "price": "3.50"},
+]
 PAUSE = 0.02  # seconds between two requests of a client
 
 

@@ -14,7 +14,12 @@ from tests.support.services import ENVIRONMENT
 
 Record = dict[str, Any]
 
-LEVELS = ["CRITICAL", "ERROR", "WARNING", "INFO"]
+LEVELS = [
+    "CRITICAL",
+    "ERROR",
+    "WARNING",
+    "INFO",
+]
 DECISION = {
     "checking_account": "none",
     "duration_months": 24,
@@ -25,7 +30,10 @@ DECISION = {
     "employment": "below_7_years",
     "installment_rate": 2,
 }
-NOISE = ("make: ", "installing dependencies ")
+NOISE = (
+    "make: ",
+    "installing dependencies ",
+)
 # Where the password of the database is known, which is in its container.
 PSQL = (
     "PGPASSWORD=$POSTGRES_PASSWORD exec psql -h 127.0.0.1 -U app -d app"

@@ -33,7 +33,13 @@ STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 RANGE = re.compile(r"\[[^\]]*\]")
 GROUPING = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right) *\(([^)]*)\)")
 SELECTED = re.compile(r"([a-zA-Z_:][\w:]*)(?: *\{([^}]*)\})?(?![\w:]* *\()")
-WORDS = {"and", "or", "unless", "bool", "offset"}
+WORDS = {
+    "and",
+    "or",
+    "unless",
+    "bool",
+    "offset",
+}
 
 
 def program(name: str) -> str:

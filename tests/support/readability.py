@@ -66,7 +66,13 @@ BRANCHES = (
     ast.match_case,
     ast.comprehension,
 )
-LAYOUT = (tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+LAYOUT = (
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+)
 
 
 class Source:
@@ -157,7 +163,10 @@ def is_tuple_assignment(node: ast.AST) -> bool:
 
 
 # Python prescribes the form of these results.
-PROTOCOLS = ("__reduce__", "__reduce_ex__")
+PROTOCOLS = (
+    "__reduce__",
+    "__reduce_ex__",
+)
 
 
 def large_functions(sources: Iterable[Source]) -> list[str]:

@@ -13,7 +13,13 @@ from typing import Any
 from tests.support.files import change, read, write
 from tests.support.template import IGNORED, ROOT
 
-PARTS = ("copier.yml", "cookiecutter.json", "hooks", "template", "{{ cookiecutter.__folder }}")
+PARTS = (
+    "copier.yml",
+    "cookiecutter.json",
+    "hooks",
+    "template",
+    "{{ cookiecutter.__folder }}",
+)
 SOMEBODY = {
     "GIT_AUTHOR_NAME": "Somebody",
     "GIT_AUTHOR_EMAIL": "a@b.example",

@@ -12,7 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ELSEWHERE = ("VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "DATABASE_URL", "REDIS_URL")
+ELSEWHERE = (
+    "VIRTUAL_ENV",
+    "UV_PROJECT_ENVIRONMENT",
+    "DATABASE_URL",
+    "REDIS_URL",
+)
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
 Done = subprocess.CompletedProcess[str]
 

@@ -15,8 +15,15 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Scope
 
-HEADERS_OF_THE_BODY = ("content-length", "content-type")
-TELEMETRY_ON = {"tracing": True, "metrics": True, "logs": True}
+HEADERS_OF_THE_BODY = (
+    "content-length",
+    "content-type",
+)
+TELEMETRY_ON = {
+    "tracing": True,
+    "metrics": True,
+    "logs": True,
+}
 build_own_response = handlers.build_error_response
 
 
