@@ -25,9 +25,8 @@ MAX_LENGTH_DIGITS = 18  # of a Content-Length; Python refuses to convert more th
 DRAINED_BYTES = 64_000_000  # of a body that was refused; a client that still sends sees a reset
 DRAINED_SECONDS = 5.0
 EXCHANGE = "airtight.exchange"  # the key of a scope that has a boundary around it already
-REFUSAL = (
-    "airtight.refusal"  # the key of the class of error with which the server refuses a request
-)
+# The key of the class of error with which the server refuses a request.
+REFUSAL = "airtight.refusal"
 
 Header = tuple[bytes, bytes]
 Respond = Callable[[Scope, BaseException], Awaitable[Response]]

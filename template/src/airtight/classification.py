@@ -15,6 +15,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from ..utils.errors import APIError, RequestTooLargeError
 from .context import RequestContext, current_context, members
+from .logging.redaction import describe
 
 NOT_LOGGED = logging.NOTSET
 CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that left; it is logged, never sent
@@ -96,7 +97,7 @@ def _classify(exc: BaseException) -> Classification:
         return Classification(exc, NOT_LOGGED, CLIENT_CLOSED_REQUEST)
     if close_code(exc) != INTERNAL_ERROR:
         return Classification(exc, NOT_LOGGED, 400)
-    if context and context.may_hold_surrogates and SURROGATES in str(exc):
+    if context and context.may_hold_surrogates and SURROGATES in describe(exc):
         error = RequestValidationError([NOT_UNICODE])
         error.__cause__ = exc  # by which it is known that it was logged
         return Classification(error, logging.WARNING, 422)
