@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.services import ENVIRONMENT
+from tests.support.services import ENVIRONMENT, wait_until
 
 Record = dict[str, Any]
 
@@ -158,8 +158,13 @@ class Containers:
         return [json.loads(line) for line in lines]
 
     def records_of(self, correlation_id: str) -> list[Record]:
-        """Return what was logged for a request, from the most to the least urgent record."""
-        found = [r for r in self.records() if r["correlation_id"] == correlation_id]
+        """Wait for a request's access line, and return its records, the most urgent ones first."""
+
+        def find() -> list[Record]:
+            found = [r for r in self.records() if r["correlation_id"] == correlation_id]
+            return found if any(r["logger"] == "access" for r in found) else []
+
+        found: list[Record] = wait_until(find)
         return sorted(found, key=lambda record: LEVELS.index(record["level"]))
 
     def messages(self) -> list[str]:

@@ -599,7 +599,6 @@ UNFORMATTED: dict[str, tuple[Any, ...]] = {
     "unknown-format": ("payment %y failed", "A-1"),
     "argument": ("payment %s of %s failed", Unprintable(), "A-1"),
     "repr": ("payment %r of %s failed", Unprintable(), "A-1"),
-    "deep-argument": ("payment %s of %s failed", deep_list(), "A-1"),
     "message": (Unprintable(), "payment", "A-1"),
 }
 
@@ -608,7 +607,6 @@ EXTRAS: dict[str, Any] = {
     "extra-in-list": [1, Unprintable()],
     "extra-key": {Unprintable(): 1},
     "extra-error": UnprintableError(),
-    "deep-extra": deep_list(),
     "cyclic-extra": cyclic_dict(),
     "surrogate": "half a character: \udcff",
     "bytes": b"\xff\x00",
@@ -617,15 +615,27 @@ EXTRAS: dict[str, Any] = {
 }
 
 
+def unformatted_call(kind: str) -> tuple[Any, ...]:
+    """Return the message and the arguments of a record that cannot be formatted."""
+    if kind == "deep-argument":
+        return ("payment %s of %s failed", deep_list(), "A-1")
+    return UNFORMATTED[kind]
+
+
+def extra_value(kind: str) -> Any:
+    """Return a value that cannot be written as it is."""
+    return deep_list() if kind == "deep-extra" else EXTRAS[kind]
+
+
 @app.get("/unformatted/{kind}")
 async def unformatted(kind: str) -> None:
-    message, *arguments = UNFORMATTED[kind]
+    message, *arguments = unformatted_call(kind)
     logger.error(message, *arguments)
 
 
 @app.get("/unformatted-exception/{kind}")
 async def unformatted_exception(kind: str) -> None:
-    message, *arguments = UNFORMATTED[kind]
+    message, *arguments = unformatted_call(kind)
     try:
         crash()
     except LookupError:
@@ -634,7 +644,7 @@ async def unformatted_exception(kind: str) -> None:
 
 @app.get("/extra/{kind}")
 async def extra(kind: str) -> None:
-    logger.error("payment failed", extra={"thing": EXTRAS[kind], "payment": "A-1"})
+    logger.error("payment failed", extra={"thing": extra_value(kind), "payment": "A-1"})
 
 
 @app.get("/unprintable-exception")

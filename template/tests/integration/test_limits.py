@@ -228,7 +228,8 @@ def test_client_that_waits_makes_room_for_others(service: Service) -> None:
             another.sendall(GET + b"Connection: close\r\n\r\n")
             assert read_all(another).startswith(b"HTTP/1.1 200 ")
         assert read_all(clients[0]) == b""
-    limits = [record for record in service.records() if record["logger"] == "server"]
+    records = service.wait(lambda records: [r for r in records if r["logger"] == "server"])
+    limits = [record for record in records if record["logger"] == "server"]
     assert limits[0]["level"] == "WARNING"
 
 

@@ -91,7 +91,7 @@ async def connector(
     connector = PostgresConnector(
         settings.database_url.get_secret_value(),
         settings.database_pool_size,
-        timeout=20,
+        timeout=6,
         statement_cache_size=settings.database_statement_cache_size,
     )
     yield connector

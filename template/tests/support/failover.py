@@ -21,15 +21,15 @@ class Servers:
 def two_servers(store: str) -> Iterator[Servers]:
     """Run two servers of a store, with the same password, until the end of the block."""
     with open_folder() as folder, contextlib.ExitStack() as stack:
-        urls = []
-        for name in ("old", "new"):
+        urls = {}
+        for name in ("new", "old"):  # stopped the other way round: a primary waits for replicas
             password = folder / name / store / "password"
             password.parent.mkdir(parents=True)
             password.write_text("the-same", encoding="ascii")
             victim = Victim(store, folder / name)
-            urls.append(victim.start())
+            urls[name] = victim.start()
             stack.callback(victim.stop)
-        yield Servers(*urls)
+        yield Servers(**urls)
 
 
 class Forwarder:

@@ -8,6 +8,7 @@ a new interpreter would.
 
 import atexit
 import contextlib
+import gc
 import importlib
 import json
 import multiprocessing.process
@@ -19,6 +20,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
@@ -36,7 +38,9 @@ LIBRARIES = (
     "uvicorn.protocols.http.auto",
     "uvicorn.protocols.websockets.auto",
     # copier: if "postgres" in stores
+    "alembic.config",
     "asyncpg",
+    "sqlalchemy.ext.asyncio",
     # copier: endif
     # copier: if "redis" in stores
     "redis.asyncio",
@@ -62,6 +66,14 @@ class ForkedProcess:
         self.returncode: int | None = None
         self._status = status
         self.pid = int(status.recv(100))
+
+    def communicate(self) -> tuple[str, str]:
+        """Read what it writes until its end, wait for its exit code, and return both texts."""
+        with ThreadPoolExecutor(1) as thread:
+            output = thread.submit(read_all, self.stdout)
+            errors = read_all(self.stderr)
+        self.wait()
+        return (output.result(), errors)
 
     def poll(self) -> int | None:
         """Return the exit code, or None if the process is running."""
@@ -135,6 +147,14 @@ class ForkServer:
         self._process.wait()
 
 
+def read_all(pipe: TextIO | None) -> str:
+    """Read a pipe until its end, and close it."""
+    if pipe is None:
+        return ""
+    with pipe:
+        return pipe.read()
+
+
 def open_pipe() -> tuple[TextIO, int]:
     """Open a pipe, and return its end for reading, and the number of the one for writing."""
     readable, writable = os.pipe()
@@ -200,5 +220,6 @@ def enter(command: dict[str, Any]) -> list[str]:
 if __name__ == "__main__":
     for library in LIBRARIES:
         importlib.import_module(library)
+    gc.freeze()  # what all share is not searched, and so not copied
     sys.argv = serve(socket.socket(fileno=int(sys.argv[1])))
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.support.fork_server import CAN_FORK, start_server
 from tests.support.service import ROOT
 
 
@@ -30,11 +31,17 @@ def run_alembic(
         folder: of the service.
         settings: by the names of their environment variables.
     """
+    command = ["alembic", *arguments]
+    environment = os.environ | {"DATABASE_URL": url} | dict(settings or {})
+    if CAN_FORK:
+        process = start_server().start(command, folder, environment, subprocess.PIPE)
+        output, errors = process.communicate()
+        return subprocess.CompletedProcess(command, process.wait(), output, errors)
     return subprocess.run(
-        [sys.executable, "-m", "alembic", *arguments],
+        [sys.executable, "-m", *command],
         check=False,
         cwd=folder,
-        env=os.environ | {"DATABASE_URL": url} | dict(settings or {}),
+        env=environment,
         capture_output=True,
         text=True,
     )
