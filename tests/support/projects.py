@@ -43,9 +43,21 @@ def write_tree(files: Tree, folder: Path) -> Path:
     return folder
 
 
+def questions_of(template: Path, version: str) -> dict[str, Any]:
+    """Return what is in `copier.yml` of a version."""
+    questions: dict[str, Any] = yaml.safe_load(git(template, "show", f"{version}:copier.yml"))
+    return questions
+
+
+def known_answers(template: Path, version: str, answers: Answers) -> Answers:
+    """Return the answers to questions that a version asks."""
+    questions = questions_of(template, version)
+    return {name: answer for name, answer in answers.items() if name in questions}
+
+
 def start(template: Path, folder: Path, answers: Answers, version: str = BEFORE) -> Path:
     """Render a project as its owner did, with settings that are not committed."""
-    questions = yaml.safe_load(git(template, "show", f"{version}:copier.yml"))
+    questions = questions_of(template, version)
     for name, answer in answers.items():
         if not is_offered(questions.get(name, {}), answer):
             pytest.skip(f"this release had no {name}={answer}")

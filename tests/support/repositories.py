@@ -76,6 +76,11 @@ def commit(folder: Path, message: str, tag: str = "") -> None:
 
 # Versions of the template. What a release changes is shown on an imagined one, and on each that there was.
 
+# States from which services were made before the first release.
+EARLIER = (
+    "3f91876",
+    "151fbfa",
+)
 BEFORE = "v1.0.0"
 NOW = "v1.1.0"
 NEXT = "v2.0.0"
@@ -194,6 +199,15 @@ def releases(repository: Path) -> dict[str, str]:
         if commits:
             found[version] = commits[0]
     return found
+
+
+def earlier_states(repository: Path) -> dict[str, str]:
+    """Return the states before the first release that the history of the repository holds."""
+    return {
+        state: state
+        for state in EARLIER
+        if run(repository, "git", "cat-file", "-e", f"{state}^{{commit}}").returncode == 0
+    }
 
 
 def make_history(folder: Path, release: str | None) -> Path:

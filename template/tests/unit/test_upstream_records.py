@@ -23,10 +23,15 @@ from tests.unit.test_http_client import (
 
 
 @asynccontextmanager
-async def relay(url: str, timeout: float = 0.3) -> AsyncIterator[httpx2.AsyncClient]:
-    """Yield a client of a service that calls another one, at this URL."""
+async def relay(url: str, seconds: float = 0.3) -> AsyncIterator[httpx2.AsyncClient]:
+    """Yield a client of a service that calls another one.
+
+    Args:
+        url: of the other one.
+        seconds: within which it has to respond.
+    """
     app = AirtightAPI()
-    async with UpstreamClient(url, timeout=timeout) as upstream:
+    async with UpstreamClient(url, timeout=seconds) as upstream:
 
         @app.get("/")
         async def get_thing() -> Thing:
@@ -78,7 +83,7 @@ async def test_service_that_cannot_be_reached_is_one_record(
     host: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """No connection is a 503 that says when to come back, with one ERROR."""
-    async with relay(f"http://{host}:{free_port()}", timeout=30) as client:
+    async with relay(f"http://{host}:{free_port()}", seconds=30) as client:
         response = await client.get("/")
     assert response.status_code == 503
     assert response.headers["retry-after"] == "5"
