@@ -170,9 +170,10 @@ def scaling(session: Session) -> None:
 
 @nox.session
 def readme(session: Session) -> None:
-    """Show in README.md what logs and tools make of a crash; needs Prometheus and Chromium."""
+    """Show in README.md what logs and tools make of a crash; needs curl, Prometheus and Chromium."""
     install_groups(session, "bench")
     install_service(session)
+    session.run("python", "-m", "bench.terminal", env={"PYTHONPATH": "template"})
     session.run("python", "-m", "bench.readme", env={"PYTHONPATH": "template"})
     session.run("python", "-m", "bench.picture")
     session.run("python", "-m", "bench.page", env={"PYTHONPATH": "template"})

@@ -12,6 +12,7 @@ from bench.servers import ROOT, hello, running
 
 README = ROOT / "README.md"
 MARKS = re.compile(r"(?s)(<!-- before -->\n).*?(\n[^\n]+\n\n<!-- after -->\n).*?(<!-- end -->)")
+UNDERLINE = re.compile(r"[ ~^]+")
 CORRELATION_ID = "0199f3a7-5c1e-4d2b-9a60-3e8f7b1c2d4e"
 
 
@@ -29,7 +30,7 @@ def logged(target: str, cwd: Path, *options: str) -> str:
 
 
 def block(text: str) -> str:
-    """Return a log as a code block, long runs of frames folded."""
+    """Return a log as a code block, long runs of frames folded, without what underlines code."""
     shown = []
     for indented, run in groupby(text.splitlines(), lambda line: line.startswith("  ")):
         lines = list(run)
@@ -38,7 +39,7 @@ def block(text: str) -> str:
             last = starts[-1]
             folded = f"  ... {last} lines, {len(starts) - 1} frames of frameworks ..."
             lines = [folded, *lines[last:]]
-        shown += lines
+        shown += [line for line in lines if not UNDERLINE.fullmatch(line)]
     return "\n".join(["```", *shown, "```", ""])
 
 

@@ -13,6 +13,7 @@ from dev import OWN, ROOT
 
 # With one of these uv would work on another environment than the project's.
 MISLEADING = ("VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON")
+PATIENCE = 2  # seconds in which nobody wonders what happens
 
 
 def find_uv() -> str:
@@ -62,14 +63,20 @@ class Environment:
     def sync(self) -> None:
         """Install what is missing, and remove what is no longer needed; ends the process on failure."""
         command = [self.uv, "sync", "--quiet"]
+        quiet_for: float | None = PATIENCE
         if self.is_shared():
             command += ["--inexact"]  # what the other projects need stays
         elif not (ROOT / ".venv").exists():
             print("installing dependencies into .venv/ ...", file=sys.stderr)
             command += ["--python", sys.executable]
-        done = subprocess.run(command, cwd=ROOT, env=self.variables, check=False)
-        if done.returncode:
-            sys.exit(done.returncode)
+            quiet_for = None
+        with subprocess.Popen(command, cwd=ROOT, env=self.variables) as process:
+            try:
+                process.wait(quiet_for)
+            except subprocess.TimeoutExpired:
+                print("installing dependencies ...", file=sys.stderr)
+        if process.returncode:
+            sys.exit(process.returncode)
 
     def python(self) -> str:
         """Return the path of its Python: in `.venv/`, which a uv workspace has at its root."""

@@ -22,12 +22,18 @@ CHECKS = [
 
 def test(*arguments: str) -> None:
     """Run the tests; takes what pytest takes."""
+    print("collecting tests ...", file=sys.stderr)
     sys.exit(run("pytest", *(arguments or ("--cov",))))
 
 
 def lint() -> None:
     """Run all checks of the code, and fail at the end if one of them has failed."""
-    failed = [" ".join(check) for check in CHECKS if run(*check)]
+    failed = []
+    for check in CHECKS:
+        command = " ".join(check)
+        print(f"{command} ...", file=sys.stderr)
+        if run(*check):
+            failed.append(command)
     for file in changed_files():
         print(f"{file} differs from what was rendered; an update merges both")
     if failed:

@@ -21,6 +21,7 @@ def migrate() -> None:
 
 def upgrade() -> None:
     """Apply the migrations that are missing; ends the process if that fails."""
+    print("applying migrations ...", file=sys.stderr)
     _run_alembic("upgrade", "head")
 
 

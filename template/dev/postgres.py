@@ -59,6 +59,7 @@ class Server:
         """Create its files, unless they exist."""
         if self._data.exists():
             return
+        print("creating the files of PostgreSQL ...", file=sys.stderr)
         access = ["--username=app", "--auth=scram-sha-256", f"--pwfile={self._password_file}"]
         if self._run("initdb", "--encoding=UTF8", *access):
             shutil.rmtree(self._data, ignore_errors=True)

