@@ -27,7 +27,7 @@ PROCESSES = int(os.environ.get("PROCESSES", "5"))
 ROUNDS = 40
 REQUESTS = 500  # of a round, which takes some hundredths of a second
 METHOD = (
-    "The app is called in a process as a server would call it, with its log written to /dev/null; "
+    "The app is called in a process as a server would call it, and writes its log to /dev/null; "
     f"medians of {PROCESSES} processes, each with the best of {ROUNDS} rounds."
 )
 IMPORT = """
