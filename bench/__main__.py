@@ -1,7 +1,8 @@
 """Measure what the error boundary, the log and the errors cost; write it to `docs/benchmarks.md`.
 
 Each figure compares servers that run at the same time and are loaded in turn, so only the ratios
-hold on other machines.
+hold on other machines. What Airtight is compared with has the same routers, so that the ratios leave
+out what FastAPI spends on them.
 """
 
 import argparse
@@ -18,9 +19,11 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from dev import stores
 from dev.requests import APPLICATION
 
+from bench import in_process
+from bench.in_process import App
+from bench.scaling import running_stores
 from bench.servers import ROOT, Run, Server, hello, render, running, sink
 
 REPORT = ROOT / "docs" / "benchmarks.md"
@@ -34,15 +37,25 @@ PACKAGES = (
     "orjson",
     "asyncpg",
     "redis",
+    "sqlalchemy",
     "asgi-correlation-id",
+    "python-json-logger",
 )
 PRODUCTION = {"ENVIRONMENT": "production", "LOG_FORMAT": "json"}
-ROUNDS = int(os.environ.get("ROUNDS", "9"))
+ROUNDS = int(os.environ.get("ROUNDS", "7"))
 SECONDS = int(os.environ.get("SECONDS", "2"))
 POST = """wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
 wrk.body = [[{body}]]
 """
+BARE = "bare FastAPI with the same routers, no access log"
+RECIPE = "the usual recipe"
+USUAL = "the usual way"
+USUAL_WAY = (
+    "The usual way is [bench/usual.py](../bench/usual.py): a session of SQLAlchemy for each "
+    "request, redis-py with its defaults, a middleware for the id, one that logs as JSON, and "
+    "three handlers. Models, scorecard, tables and stores are the same; the stores share wrk's core."
+)
 OBSERVERS = {
     "nothing": "[]",
     "prometheus": "[prometheus]",
@@ -57,15 +70,17 @@ STACK = re.compile(
 )
 
 
-def in_turn(servers: Mapping[str, Server], path: str) -> dict[str, list[Run]]:
+def in_turn(
+    servers: Mapping[str, Server], path: str, script: Path | None = None
+) -> dict[str, list[Run]]:
     """Load servers one after the other, several times."""
     for server in servers.values():
-        server.load(path, 1)
+        server.load(path, 1, script=script)
     runs: dict[str, list[Run]] = {name: [] for name in servers}
     for number in range(ROUNDS):
         backwards = number % 2 == 1
         for name in sorted(servers, reverse=backwards):
-            runs[name].append(servers[name].load(path, SECONDS))
+            runs[name].append(servers[name].load(path, SECONDS, script=script))
     return runs
 
 
@@ -104,29 +119,60 @@ def price(folder: Path) -> list[str]:
     with contextlib.ExitStack() as stack:
 
         def start(target: str, *options: str, **env: str) -> Server:
-            where = ROOT if target.startswith("bench.") else service
-            server = running(target, where, *options, env=PRODUCTION | env)
+            server = running(target, service, *options, env=PRODUCTION | env)
             return stack.enter_context(server)
 
-        bare = start("bench.peers:bare", "--factory", *QUIET)
         airtight = start("src.hello:app")
-        silent = start("src.hello:app", LOG_LEVEL="warning")
-        own_log = start("bench.peers:bare", "--factory")
-        recipe = start("bench.peers:recipe", "--factory", *QUIET)
-        handlers = start("bench.peers:three_handlers", "--factory", *QUIET)
         trivial = {
-            "bare FastAPI, no access log": bare,
+            BARE: start("bench.peers:bare_with_routers", "--factory", *QUIET),
             "Airtight": airtight,
-            "Airtight, no access line": silent,
-            "FastAPI with uvicorn's access log": own_log,
-            "the usual recipe": recipe,
+            "Airtight, no access line": start("src.hello:app", LOG_LEVEL="warning"),
+            "FastAPI with uvicorn's access log": start(
+                "bench.peers:bare_with_routers", "--factory"
+            ),
+            RECIPE: start("bench.peers:recipe", "--factory", *QUIET),
+            "bare FastAPI, without the routers": start("bench.peers:bare", "--factory", *QUIET),
         }
+        handlers = start("bench.peers:three_handlers_with_routers", "--factory", *QUIET)
         crashes = {"three handlers, no access line": handlers, "Airtight": airtight}
         lines = ["## A route that does nothing", ""]
-        lines += table(in_turn(trivial, "/"), "bare FastAPI, no access log")
+        lines += table(in_turn(trivial, "/"), BARE)
         lines += ["", "## A route that crashes", ""]
         lines += table(in_turn(crashes, "/crash"), "three handlers, no access line")
     return [*lines, "", "## Memory of a worker", "", *memory(service)]
+
+
+def without_network(service: Path) -> list[str]:
+    """Measure the same route without server and network, where less disturbs it."""
+    apps = {
+        BARE: App("bench.peers:bare_with_routers", service, PRODUCTION),
+        "Airtight": App("src.hello:app", service, PRODUCTION),
+        "Airtight, no access line": App(
+            "src.hello:app", service, PRODUCTION | {"LOG_LEVEL": "warning"}
+        ),
+        RECIPE: App("bench.peers:recipe", service, PRODUCTION),
+    }
+    times = in_process.in_turn(apps)
+    lines = [
+        "## The same route without a network",
+        "",
+        in_process.METHOD,
+        "",
+        "| | microseconds of CPU a request | ratio |",
+        "|---|---|---|",
+    ]
+    for name, microseconds in times.items():
+        lines.append(f"| {name} | {microseconds:.1f} | {microseconds / times[BARE]:.2f} |")
+    return lines
+
+
+def imports(folder: Path) -> list[str]:
+    """Measure what the imports of a service with both stores take."""
+    lines = ["## Imports", "", "| | seconds of CPU |", "|---|---|"]
+    for modules in ("src.main", "fastapi, uvicorn"):
+        seconds = in_process.import_seconds(folder, modules)
+        lines.append(f"| `import {modules}` | {seconds:.2f} |")
+    return lines
 
 
 def observers(folder: Path) -> list[str]:
@@ -176,23 +222,31 @@ def decisions(folder: Path) -> list[str]:
     script = folder / "post.lua"
     script.write_text(POST.format(body=json.dumps(APPLICATION)))
     stacks = folder / "stacks.txt"
-    with stores.running() as urls:
-        env = urls | PRODUCTION
-        subprocess.run(["alembic", "upgrade", "head"], check=True, cwd=folder, env=os.environ | env)
-        with running("src.main:app", folder, env=env) as server:
-            server.load("/decisions", 2, script=script)
-            runs = [server.load("/decisions", SECONDS, script=script) for _ in range(ROUNDS)]
-            with sampling(server, stacks):
-                server.load("/decisions", 10, script=script)
-    rate = f"{median(runs, 'rate'):,.0f} requests/s"
-    times = f"p50 {median(runs, 'p50'):.2f} ms, p99 {median(runs, 'p99'):.2f} ms"
-    failed = sum(run.bad for run in runs)
+    with running_stores(folder) as opened, contextlib.ExitStack() as stack:
+
+        def start(target: str, *options: str) -> Server:
+            server = running(target, folder, *options, env=PRODUCTION | opened.urls)
+            return stack.enter_context(server)
+
+        airtight = start("src.main:app")
+        servers = {
+            USUAL: start("bench.usual:build", "--factory", *QUIET),
+            "Airtight": airtight,
+        }
+        runs = in_turn(servers, "/decisions", script)
+        with sampling(airtight, stacks):
+            airtight.load("/decisions", 10, script=script)
+    failed = sum(run.bad for measured in runs.values() for run in measured)
     return [
         "## `POST /decisions` on PostgreSQL and Redis",
         "",
-        f"{rate}, {times}, {failed} responses other than 201.",
+        USUAL_WAY,
         "",
-        "| where the time goes | share |",
+        *table(runs, USUAL),
+        "",
+        f"{failed} responses other than 201.",
+        "",
+        "| where Airtight's time goes | share |",
         "|---|---|",
         *hottest(stacks.read_text()),
     ]
@@ -241,8 +295,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         hello(folder / "hello")
-        lines = [*price(folder), "", *observers(folder), ""]
-        lines += decisions(render(folder / "decisions"))
+        service = render(folder / "decisions")
+        lines = [
+            *price(folder),
+            "",
+            *without_network(folder / "hello"),
+            "",
+            *observers(folder),
+            "",
+            *decisions(service),
+            "",
+            *imports(service),
+        ]
     REPORT.parent.mkdir(exist_ok=True)
     REPORT.write_text("\n".join([*heading(), *lines, ""]), encoding="utf-8")
     print(REPORT.read_text())

@@ -18,22 +18,26 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 HELLO = '''"""The service with the routes that are measured."""
 
+from fastapi import APIRouter
+
 from src.main import app
 
 
-@app.get("/")
 async def hello() -> dict[str, str]:
     """Greet."""
     return {"hello": "world"}
 
 
-@app.get("/crash")
 async def crash() -> float:
     """Crash."""
     return 1 / 0
 
 
-app.router.routes[:0] = [app.router.routes.pop(), app.router.routes.pop()]  # before the health checks
+router = APIRouter()
+router.get("/")(hello)
+router.get("/crash")(crash)
+app.include_router(router)
+app.router.routes.insert(0, app.router.routes.pop())  # before the health checks
 '''
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
 
@@ -123,7 +127,8 @@ def running(
         port = listener.getsockname()[1]
     output = Path(tempfile.mkstemp(suffix=".log")[1])
     command = [*pinned(CORES[0]), sys.executable, "-m", "uvicorn", target, f"--port={port}"]
-    environment = os.environ | (env or {})
+    # Of two packages with one name, uvicorn takes that in `cwd`; `bench` is only in ours.
+    environment = {**os.environ, **(env or {}), "PYTHONPATH": str(ROOT)}
     with output.open("wb") as stream, contextlib.ExitStack() as stack:
         stack.callback(output.unlink)
         process = subprocess.Popen(

@@ -4,7 +4,7 @@ import random
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from time import perf_counter
-from typing import Any, ClassVar
+from typing import Any
 
 import anyio
 from starlette.responses import PlainTextResponse, Response
@@ -37,6 +37,22 @@ class InvalidResponseError(Exception):
     """The application has made a response that cannot be sent."""
 
 
+class OpenRequests:
+    """The requests and WebSockets that this process serves now.
+
+    An attribute of a class would be slower to change: Python then forgets what it has looked up in
+    the class.
+    """
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+open_requests = OpenRequests()
+
+
 class ErrorBoundary:
     """Answers and logs what fails in an application, outside of all of its middleware.
 
@@ -48,12 +64,7 @@ class ErrorBoundary:
         respond: logs an exception and returns the response to it.
         request_id_header: the name of the header with the correlation id.
         wrap_response: puts around a response what `app` has around it, such as CORS.
-
-    Attributes:
-        open_requests: the requests and WebSockets that this process serves now.
     """
-
-    open_requests: ClassVar[int] = 0
 
     def __init__(
         self, app: ASGIApp, respond: Respond, request_id_header: str, wrap_response: Wrap
@@ -70,11 +81,11 @@ class ErrorBoundary:
             return
         exchange = Exchange(self, scope, receive, send)
         caller = current_context.set(exchange.context)
-        ErrorBoundary.open_requests += 1
+        open_requests.count += 1
         try:
             await exchange.run()
         finally:
-            ErrorBoundary.open_requests -= 1
+            open_requests.count -= 1
             current_context.reset(caller)
             scope.pop(EXCHANGE, None)  # else both live until the garbage collector finds the cycle
 

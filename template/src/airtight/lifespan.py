@@ -9,7 +9,7 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Any
 
-from .boundary import ErrorBoundary
+from .boundary import open_requests
 from .context import RequestContext, current_context, origin, with_origin
 from .hooks import service_stopped
 from .logging import report_exception, restore_exception_hooks, restore_logging
@@ -94,7 +94,7 @@ async def _wait_for_open_requests() -> None:
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + CANCEL_TIMEOUT
-    while ErrorBoundary.open_requests and loop.time() < deadline:  # noqa: ASYNC110 - for milliseconds
+    while open_requests.count and loop.time() < deadline:  # noqa: ASYNC110 - for milliseconds
         await asyncio.sleep(POLL_INTERVAL)
 
 

@@ -85,6 +85,8 @@ def init_metrics(workers: int = 1) -> None:
         _error_labels.add(error_class.__qualname__)
         if error_class.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             ERRORS.labels(error_class.__qualname__, _level_name(error_class))
+    if not MULTIPROC_DIR:
+        IN_FLIGHT.set_function(lambda: _in_flight.requests)
     register(request_started, _count_started_request)
     register(request_finished, _observe_request)
     register(failure_logged, _count_failure)
@@ -109,12 +111,27 @@ def _with_subclasses(error_class: type[APIError]) -> set[type[APIError]]:
     return found
 
 
+class _InFlight:
+    """How many requests this process serves; a gauge would lock twice for each of them."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+
+    def change(self, by: int) -> None:
+        self.requests += by
+        if MULTIPROC_DIR:  # another process may render it
+            IN_FLIGHT.set(self.requests)
+
+
+_in_flight = _InFlight()
+
+
 def _count_started_request(_scope: Any, _correlation_id: str) -> None:
-    IN_FLIGHT.inc()
+    _in_flight.change(1)
 
 
 def _observe_request(method: str, route: str | None, status: int, seconds: float) -> None:
-    IN_FLIGHT.dec()
+    _in_flight.change(-1)
     _observer(method, route, status)(seconds)
 
 
