@@ -28,15 +28,30 @@ from typing import Any, TextIO
 import coverage
 
 LIBRARIES = (
+    "anyio._backends._asyncio",
     "fastapi",
+    "httpcore2",
     "httpx2",
     "orjson",
+    "pydantic.v1",
     "pydantic_settings",
+    "stamina",
     "uvicorn",
     "uvicorn.lifespan.on",
     "uvicorn.loops.auto",
     "uvicorn.protocols.http.auto",
     "uvicorn.protocols.websockets.auto",
+    "uvloop",
+    # copier: if auth == "jwt"
+    "jwt",
+    # copier: endif
+    # copier: if "opentelemetry" in observability
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    "opentelemetry.sdk.trace",
+    # copier: endif
+    # copier: if "sentry" in observability
+    "sentry_sdk",
+    # copier: endif
     # copier: if "postgres" in stores
     "alembic.config",
     "asyncpg",
