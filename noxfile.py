@@ -217,12 +217,11 @@ def containers(session: Session) -> None:
 
 @nox.session
 def kinds(session: Session) -> None:
-    """Run the own tests of each kind of service, on this machine and in containers."""
+    """Test each kind of service in full, on this machine, in containers and after updates."""
     require(session, "docker")
-    install_groups(session, "tests")
-    updated = "tests/test_update.py::test_updated_project_passes_its_checks"
-    for tests in ("tests/test_rendered_service.py", "tests/test_containers.py", updated):
-        session.run("pytest", tests, *session.posargs, env={"EVERYTHING": "1"})
+    install_groups(session, "tests", "updates")
+    for name in ("rendered_service", "containers", "resource", "update"):
+        session.run("pytest", f"tests/test_{name}.py", *session.posargs, env={"EVERYTHING": "1"})
 
 
 @nox.session

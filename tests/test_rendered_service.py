@@ -16,7 +16,7 @@ import pytest
 from tests.support.services import make, run, served, uv_cache
 from tests.support.template import ANCHORS, EVERYTHING, Answers, Render
 
-SUITES = ANCHORS if EVERYTHING else {name: ANCHORS[name] for name in ("default", "orders")}
+SUITES = ANCHORS if EVERYTHING else {"default": ANCHORS["default"]}
 
 
 @pytest.mark.parametrize("answers", SUITES.values(), ids=SUITES)
@@ -24,9 +24,34 @@ def test_generated_suite_and_checks_pass(render: Render, answers: Answers) -> No
     """The service's own tests pass with its coverage, and so do its checks."""
     folder = render(**answers)
     assert "Required test coverage of 95.0% reached" in make(folder, "test")
+    check_lint(folder)
+
+
+def check_lint(folder: Path) -> None:
+    """The service's own checks pass."""
     checked = make(folder, "lint")
     assert "Contracts: 6 kept, 0 broken" in checked
     assert "files follow them" in checked
+
+
+@pytest.mark.skipif(EVERYTHING, reason="all tests of this service are run by the test before")
+def test_tests_that_differ_from_those_of_the_default_pass(render: Render, tmp_path: Path) -> None:
+    """What other answers change is tested as well: orders, who calls, and all observers."""
+    default = render(tmp_path / "default")
+    folder = render(**ANCHORS["orders"])
+    different = [
+        str(file.relative_to(folder))
+        for file in sorted(folder.glob("tests/*/test_*.py"))
+        if not is_same(file, default / file.relative_to(folder))
+    ]
+    assert "tests/integration/test_worker.py" in different
+    assert " passed in " in make(folder, "test", f"args={' '.join(different)}")
+    check_lint(folder)
+
+
+def is_same(file: Path, other: Path) -> bool:
+    """Return whether both files exist and hold the same."""
+    return other.exists() and file.read_bytes() == other.read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,6 @@ from tests.support.projects import (
 from tests.support.repositories import (
     ADDED,
     BEFORE,
-    EARLIER,
     MOVED_FROM,
     MOVED_TO,
     NEXT,
@@ -64,11 +63,15 @@ CASES = [
     pytest.param(release, answers, id=f"{release}-{kind}")
     for release in RELEASES
     for kind, answers in KINDS.items()
-    if EVERYTHING or release == "imagined" or kind in ("default", "orders")
+    if EVERYTHING or kind in ("default", "orders")
 ]
-# Of the others only the text changes with the answer.
-NEW_QUESTIONS = [name for name in QUESTIONS if EVERYTHING or "choices" in QUESTIONS[name]]
-CASES_OF_RELEASES = [case for case in CASES if case.values[0] not in EARLIER]
+CASES_WITH_EDITS = [
+    pytest.param(release, answers, id=f"{release}-{kind}")
+    for release in IMAGINED | RELEASED
+    for kind, answers in KINDS.items()
+    if EVERYTHING or release == "imagined" or kind == "default"
+]
+NEW_QUESTIONS = QUESTIONS if EVERYTHING else ["example", "observability", "deploy"]
 
 
 @pytest.fixture(scope="session")
@@ -120,7 +123,7 @@ def test_update_without_edits_gives_a_fresh_render(
     assert empty_folders(project) == []
 
 
-@pytest.mark.parametrize(("release", "answers"), CASES_OF_RELEASES)
+@pytest.mark.parametrize(("release", "answers"), CASES_WITH_EDITS)
 def test_update_keeps_what_the_user_has_made(
     history: History, tmp_path: Path, release: str, answers: Answers
 ) -> None:

@@ -599,6 +599,7 @@ UNFORMATTED: dict[str, tuple[Any, ...]] = {
     "unknown-format": ("payment %y failed", "A-1"),
     "argument": ("payment %s of %s failed", Unprintable(), "A-1"),
     "repr": ("payment %r of %s failed", Unprintable(), "A-1"),
+    "deep-argument": ("payment %s of %s failed", None, "A-1"),
     "message": (Unprintable(), "payment", "A-1"),
 }
 
@@ -615,11 +616,12 @@ EXTRAS: dict[str, Any] = {
 }
 
 
-def unformatted_call(kind: str) -> tuple[Any, ...]:
+def unformatted_call(kind: str) -> list[Any]:
     """Return the message and the arguments of a record that cannot be formatted."""
+    call = list(UNFORMATTED[kind])
     if kind == "deep-argument":
-        return ("payment %s of %s failed", deep_list(), "A-1")
-    return UNFORMATTED[kind]
+        call[1] = deep_list()
+    return call
 
 
 def extra_value(kind: str) -> Any:
