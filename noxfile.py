@@ -169,6 +169,14 @@ def scaling(session: Session) -> None:
 
 
 @nox.session
+def trying(session: Session) -> None:
+    """Measure how long a render and the first response take, for README.md."""
+    install_groups(session, "bench")
+    install_service(session)
+    session.run("python", "-m", "bench.trying", env={"PYTHONPATH": "template"})
+
+
+@nox.session
 def readme(session: Session) -> None:
     """Show in README.md what logs and tools make of a crash; needs curl, Prometheus and Chromium."""
     install_groups(session, "bench")
