@@ -13,7 +13,7 @@ from dev import OWN, ROOT
 
 # With one of these uv would work on another environment than the project's.
 MISLEADING = ("VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON")
-PATIENCE = 2  # seconds in which nobody wonders what happens
+PATIENCE = 2  # seconds; what takes longer says what it does
 
 
 def find_uv() -> str:

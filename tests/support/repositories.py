@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -230,6 +229,5 @@ def take_release(folder: Path, release: str) -> None:
     shutil.rmtree(folder / "template")
     archive = folder / "release.tar"
     git(ROOT, "archive", f"--output={archive}", release, "copier.yml", "template")
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
+    subprocess.run(["tar", "-xf", archive], cwd=folder, check=True)
     archive.unlink()
