@@ -146,10 +146,12 @@ def rendered(session: Session) -> None:
     """Run what is rendered: its own tests and checks, its commands, also on a bare machine."""
     install_groups(session, "tests")
     # One suite at a time: each uses all cores, and its tests wait for processes.
-    pytest(session, "tests/test_rendered_service.py")
+    services = "tests/test_rendered_service.py"
+    pytest(session, "-m", "all_cores", services)
     names = ("commands", "adoption", "resource", "sqlalchemy")
     commands = [f"tests/test_{name}.py" for name in names]
-    pytest(session, "--numprocesses=2", "--dist=worksteal", *commands)
+    in_parallel = ("--numprocesses=2", "--dist=worksteal", "-m", "not all_cores")
+    pytest(session, *in_parallel, *commands, services)
 
 
 @nox.session

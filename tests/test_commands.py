@@ -235,6 +235,9 @@ def test_one_path_is_tested(project: Path) -> None:
     done = run_command(project, "test", "tests/unit/test_own.py")
     assert " 2 passed" in done.stdout
     assert "coverage" not in done.stdout
+    missing = run_command(project, "test", "tests/unit/test_mine.py")
+    assert missing.returncode != 0
+    assert "no test is selected by: tests/unit/test_mine.py\n" in missing.stdout
 
 
 def test_new_migration_passes_the_checks(project: Path) -> None:

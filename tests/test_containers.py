@@ -85,14 +85,14 @@ def test_first_turn_in_containers(start: Start) -> None:
 
     # Redis is a cache of the decisions, PostgreSQL stores them.
     with outage(containers, "redis"):
-        reply = containers.decide()
-        assert reply.status == 201
-        assert statuses(containers, reply) == [201]
+        uncached = containers.decide()
+        assert uncached.status == 201
+        assert statuses(containers, uncached) == [201]
     with outage(containers, "postgres"):
-        reply = containers.decide()
-        assert reply.status == 503
-        assert statuses(containers, reply) == [503]
-        assert failures(containers, reply) == [("ERROR", "PostgresConnectionError")]
+        refused = containers.decide()
+        assert refused.status == 503
+        assert statuses(containers, refused) == [503]
+        assert failures(containers, refused) == [("ERROR", "PostgresConnectionError")]
     check_attack(containers)
     check_stop_under_load(containers)
 

@@ -398,6 +398,13 @@ def test_hostile_answers_are_kept_as_they_are(render: Render, answer: str) -> No
     assert re.fullmatch(FORMATTED, ruff(folder, "format", "--check"))
 
 
+@pytest.mark.parametrize("answers", ANCHORS.values(), ids=ANCHORS)
+def test_text_after_a_table_is_no_row_of_it(render: Render, answers: Answers) -> None:
+    """A blank line ends each table; without it the text below would be in the table."""
+    for file in render(**answers).rglob("*.md"):
+        assert re.findall(r"(?m)^\|.*\|\n[^|\n].*", read(file)) == []
+
+
 @given(answer=LINE.filter(lambda text: text.strip() and text.isprintable()))
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

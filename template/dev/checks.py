@@ -18,12 +18,16 @@ CHECKS = [
     ("python", "-m", "dev.migration_lint"),
     # copier: endif
 ]
+NO_TESTS_COLLECTED = 5  # pytest's exit code
 
 
 def test(*arguments: str) -> None:
     """Run the tests; takes what pytest takes."""
     print("collecting tests ...", file=sys.stderr)
-    sys.exit(run("pytest", *(arguments or ("--cov",))))
+    code = run("pytest", *(arguments or ("--cov",)))
+    if code == NO_TESTS_COLLECTED:
+        print(f"no test is selected by: {' '.join(arguments)}", file=sys.stderr)
+    sys.exit(code)
 
 
 def lint() -> None:
