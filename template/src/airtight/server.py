@@ -325,6 +325,8 @@ class Supervisor:
         self._connections = connections
         self._timer: asyncio.TimerHandle | None = None
         self._is_full = False
+        self._last_tick = 0
+        self._tick_before = 0
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Look at the connections from now on, for as long as there are any."""
@@ -334,6 +336,8 @@ class Supervisor:
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
         self._is_full = False
+        self._tick_before = self._last_tick
+        self._last_tick = next(_numbers)
         for connection in self._limited():
             connection.check(TICK)
         if self._connections:
@@ -341,6 +345,8 @@ class Supervisor:
 
     def make_room(self, newest: LimitedHttpProtocol) -> bool:
         """Close the connection that has waited for its client for longest.
+
+        The request of one that was opened a moment ago may have arrived, so it is the last choice.
 
         Returns:
             Whether there was one; else all are busy.
@@ -356,8 +362,13 @@ class Supervisor:
             and not connection.is_refused
             and not connection.transport.is_closing()
         ]
-        for kind in ("is_waiting", "is_receiving_body"):
-            candidates = [connection for connection in others if getattr(connection, kind)]
+        waiting = [connection for connection in others if connection.is_waiting]
+        choices = (
+            [connection for connection in waiting if connection.waiting_since < self._tick_before],
+            [connection for connection in others if connection.is_receiving_body],
+            waiting,
+        )
+        for candidates in choices:
             if candidates:
                 oldest = min(candidates, key=lambda connection: connection.waiting_since)
                 oldest.close_for_another()

@@ -157,6 +157,21 @@ def test_slow_bodies_make_room_for_others(limited_faulty: Service) -> None:
             assert read_all(another).startswith(b"HTTP/1.1 200 ")
 
 
+def test_new_connection_is_not_closed_for_others(limited_faulty: Service) -> None:
+    """Where bodies are slow, a connection whose request may be on its way is left alone."""
+    with contextlib.ExitStack() as stack:
+        clients = []
+        for _ in range(CONNECTIONS - 1):
+            client = stack.enter_context(connection(limited_faulty))
+            client.sendall(PART_OF_BODY)
+            clients.append(client)
+        fresh = stack.enter_context(connection(limited_faulty))
+        stack.enter_context(connection(limited_faulty))
+        assert_refused(limited_faulty, read_all(clients[0]), 408, "RequestTimeoutError")
+        fresh.sendall(GET + b"Connection: close\r\n\r\n")
+        assert read_all(fresh).startswith(b"HTTP/1.1 200 ")
+
+
 def test_busy_connections_are_not_closed_for_others(limited_faulty: Service) -> None:
     """Where each connection is served, one more gets a 503; probes are answered."""
     with contextlib.ExitStack() as stack:
