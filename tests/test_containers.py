@@ -195,6 +195,10 @@ def outage(containers: Containers, store: str) -> Iterator[None]:
     assert containers.inspect("service", ".State.StartedAt") == started
     wait_until(lambda: levels(containers, store)[-1:] == ["INFO"])
     assert levels(containers, store) == ["ERROR", "INFO"]
+    (error,) = [
+        r["error"] for r in containers.records() if r.get("store") == store and "error" in r
+    ]
+    assert error.startswith(f"{store.capitalize()}Connection")
 
 
 def levels(containers: Containers, store: str) -> list[str]:
