@@ -1,6 +1,7 @@
 """A FastAPI application with the error boundary around it."""
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -10,6 +11,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .body_limit import BodyLimit
 from .boundary import ErrorBoundary, FailureAfterStart, GroupLimit
 from .handlers import HANDLED, find_mounted, handle_exception, register_exception_handlers, respond
 from .openapi import document_errors
@@ -27,13 +29,9 @@ class _WithBoundary(Starlette):
 
     boundary: ErrorBoundary
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request within the boundary."""
-        await self.boundary(scope, receive, send)
-
-    async def call_starlette(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request without the boundary."""
-        await super().__call__(scope, receive, send)
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
+        """Return what serves a request within the boundary."""
+        return self.boundary(scope, receive, send)
 
 
 class AirtightAPI(FastAPI, _WithBoundary):
@@ -67,8 +65,9 @@ class AirtightAPI(FastAPI, _WithBoundary):
         self.max_body_size = max_body_size
         self._cors_origins = list(cors_origins)
         self._request_id_header = request_id_header
+        without_boundary = partial(Starlette.__call__, self)
         self.boundary = ErrorBoundary(
-            self._with_cors(self.call_starlette), respond, request_id_header, self._with_cors
+            self._with_cors(without_boundary), respond, request_id_header, self._with_cors
         )
 
     def _with_cors(self, app: ASGIApp) -> ASGIApp:
@@ -88,12 +87,17 @@ class AirtightAPI(FastAPI, _WithBoundary):
             register_exception_handlers(mounted)
         users = list(self.user_middleware)
         self.user_middleware.append(Middleware(GroupLimit))
+        limit = self.max_body_size
+        if limit is not None:
+            self.max_body_size = None  # FastAPI adds no layer of its own
+            self.user_middleware.insert(0, Middleware(BodyLimit, max_body_size=limit))
         if any(_is_base_http(middleware) for middleware in users):
             self.user_middleware.append(Middleware(FailureAfterStart))
         try:
             return super().build_middleware_stack()
         finally:
             self.user_middleware[:] = users
+            self.max_body_size = limit
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document, which describes the bodies of errors for every route."""

@@ -2,7 +2,9 @@
 
 import random
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
+from operator import itemgetter
 from time import perf_counter
 from typing import Any
 
@@ -11,6 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..utils.errors import APIError, RequestTooLargeError, UnavailableError
+from .body_limit import NO_BODY
 from .classification import close_code, is_cancelled_from_outside, must_propagate
 from .context import RequestContext, current_context, is_oversized, members
 from .hooks import request_started
@@ -22,11 +25,19 @@ VALID_ID = re.compile(rb"[A-Za-z0-9._:/=+-]{1,128}")
 INVALID_VALUE = re.compile(rb"[\x00-\x08\n-\x1f\x7f]")
 VALID_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 MAX_LENGTH_DIGITS = 18  # of a Content-Length; Python refuses to convert more than 4,300
+CLOSED_BY_CLIENT = "the handler is closed"  # uvloop's words, once a client has left
 DRAINED_BYTES = 64_000_000  # of a body that was refused; a client that still sends sees a reset
 DRAINED_SECONDS = 5.0
+# What a message begins, goes on with or ends: a response, or a WebSocket.
+STARTS = {"http.response.start", "websocket.http.response.start", "websocket.accept"}
+BODIES = {"http.response.body", "websocket.http.response.body"}
+ENDS = {"http.response.pathsend", "websocket.close"}
 EXCHANGE = "airtight.exchange"  # the key of a scope that has a boundary around it already
 # The key of the class of error with which the server refuses a request.
 REFUSAL = "airtight.refusal"
+
+NAME = itemgetter(0)  # of a header
+VALUE = itemgetter(1)
 
 Header = tuple[bytes, bytes]
 Respond = Callable[[Scope, BaseException], Awaitable[Response]]
@@ -79,15 +90,7 @@ class ErrorBoundary:
         if scope["type"] not in ("http", "websocket") or EXCHANGE in scope:
             await self.app(scope, receive, send)
             return
-        exchange = Exchange(self, scope, receive, send)
-        caller = current_context.set(exchange.context)
-        open_requests.count += 1
-        try:
-            await exchange.run()
-        finally:
-            open_requests.count -= 1
-            current_context.reset(caller)
-            scope.pop(EXCHANGE, None)  # else both live until the garbage collector finds the cycle
+        await Exchange(self, scope, receive, send).serve()
 
 
 class Exchange:
@@ -100,11 +103,11 @@ class Exchange:
 
     __slots__ = (
         "_boundary",
-        "_content_length",
         "_has_body_ended",
         "_is_nested",
         "_is_replaced",
         "_receive",
+        "_refusal",
         "_request_id",
         "_send",
         "_started_at",
@@ -118,47 +121,49 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._started_at = perf_counter()
-        self._content_length = b""
         self._is_replaced = False
         self._has_body_ended = False
         self.scope = scope
         self.failure: BaseException | None = None
+        headers = dict(scope["headers"])
+        self._refusal: type[APIError] | None = scope.get(REFUSAL)
+        content_length = headers.get(b"content-length")
+        if content_length is not None:
+            if len(content_length) > MAX_LENGTH_DIGITS:
+                self._refusal = RequestTooLargeError
+        elif b"transfer-encoding" not in headers and scope.get("http_version") == "1.1":
+            scope[NO_BODY] = True  # RFC 9112, 6.3; HTTP/2 announces none
+        request_id = headers.get(boundary.header, b"")
         caller = current_context.get()
-        request_id = self._read_headers(boundary.header)
-        self._is_nested = is_within(caller, request_id)
+        self._is_nested = caller is not None and is_within(caller, request_id)
         if self._is_nested and caller and caller.correlation_id:
             request_id = caller.correlation_id.encode()
-        elif not VALID_ID.fullmatch(request_id):
+        elif not request_id or not VALID_ID.fullmatch(request_id):
             request_id = b"%032x" % random.getrandbits(128)  # an id, not a secret
         self._request_id = request_id
         self.context = RequestContext(request_id.decode())
         if self._is_nested and caller:
             self.context.subject = caller.subject
-        scope["headers"] = replace_header(scope["headers"], boundary.header, request_id)
+        others = scope["headers"]
+        if boundary.header in headers:
+            others = [header for header in others if header[0] != boundary.header]
+        scope["headers"] = [*others, (boundary.header, request_id)]
         scope[EXCHANGE] = self
 
-    def _read_headers(self, name: bytes) -> bytes:
-        """Note what is needed of the headers, and return the id that the client has sent."""
-        request_id = b""
-        for header, value in self.scope["headers"]:
-            if header == name:
-                request_id = value
-            elif header == b"content-length":
-                self._content_length = value
-        return request_id
-
-    async def run(self) -> None:
+    async def serve(self) -> None:
         """Serve the request; an exception that somebody outside waits for goes on."""
+        scope = self.scope
+        context = self.context
+        caller = current_context.set(context)
+        open_requests.count += 1
         try:
             if not self._is_nested:
                 for hook in request_started:
-                    hook(self.scope, self.context.correlation_id or "")
-            if REFUSAL in self.scope:
-                raise self.scope[REFUSAL]()
-            if len(self._content_length) > MAX_LENGTH_DIGITS:
-                raise RequestTooLargeError
-            await self._boundary.app(self.scope, self.receive, self.send)
-            if not (self._has_responded() or self.context.client_disconnected):
+                    hook(scope, context.correlation_id or "")
+            if self._refusal:
+                raise self._refusal()
+            await self._boundary.app(scope, self.receive, self.send)
+            if not (context.response_complete or self._is_accepted_or_left()):
                 raise APIError("The application returned without a complete response.")
         except GeneratorExit:
             raise
@@ -166,14 +171,20 @@ class Exchange:
             if await self._handle_failure(exc):
                 raise
         finally:
+            open_requests.count -= 1
             self.failure = None
-            if not self.context.response_complete:
-                self._log_access()
+            scope.pop(EXCHANGE, None)  # else both live until the garbage collector finds the cycle
+            try:
+                if not context.response_complete:
+                    self._log_access()
+            finally:
+                current_context.reset(caller)
 
-    def _has_responded(self) -> bool:
-        if self.scope["type"] == "websocket":
-            return self.context.response_started
-        return self.context.response_complete
+    def _is_accepted_or_left(self) -> bool:
+        """Return whether a WebSocket was accepted, or the client has left."""
+        if self.context.client_disconnected:
+            return True
+        return self.scope["type"] == "websocket" and self.context.response_started
 
     async def receive(self) -> Message:
         """Receive a message from the server, and note the end of the body and of the client."""
@@ -192,38 +203,44 @@ class Exchange:
         """Send a message to the server; a status counts once the server has accepted it."""
         if self._is_replaced:
             return
+        context = self.context
         kind = message["type"]
-        if kind.endswith(".start") or kind == "websocket.accept":
-            await self._send_start(message)
-            return
-        if kind == "websocket.close" and self._can_deny():
+        is_last = kind in ENDS or (kind in BODIES and not message.get("more_body"))
+        if kind in STARTS:
+            if message.get("status") == 413 and await self._replace_413(message):
+                return
+            message = self._with_request_id(message)
+        elif kind == "websocket.close" and self._can_deny():
             await self._deny()
             return
-        is_last = is_last_message(message)
-        if is_last and self.failure and not message.get("body"):
+        elif is_last and self.failure and not message.get("body"):
             raise self.failure  # else a middleware would make a broken stream look complete
-        await self._send_to_server(message)
-        if kind == "websocket.close" and not self.context.status:
-            self.context.status = 403
-        if is_last:
-            self.context.response_complete = True
+        try:
+            await self._send(message)
+        except RuntimeError as exc:
+            if CLOSED_BY_CLIENT not in str(exc):
+                raise
+            context.client_disconnected = True
+        if kind in STARTS:
+            context.status = message.get("status", SWITCHING_PROTOCOLS)
+        elif is_last:
+            if kind == "websocket.close" and not context.status:
+                context.status = 403
+            context.response_complete = True
             self._log_access()
 
-    async def _send_start(self, message: Message) -> None:
+    def _with_request_id(self, message: Message) -> Message:
+        """Return the start of a response with the id, if a server can send it."""
         status = message.get("status", SWITCHING_PROTOCOLS)
-        name = self._boundary.header
         headers = list(message.get("headers", ()))
-        check_start(status, headers)
-        headers = replace_header(headers, name, self._request_id)
+        names = check_start(status, headers)
+        own_name = self._boundary.header
+        if own_name in names:
+            headers = [header for header in headers if header[0].lower() != own_name]
+        headers.append((own_name, self._request_id))
         if status == 307:
             headers = [self._within_host(header) for header in headers]
-        if status == 413:
-            if self._is_plain_413(headers):
-                await self._replace_response(RequestTooLargeError())
-                return
-            await self._drain_body()
-        await self._send_to_server({**message, "headers": headers})
-        self.context.status = status
+        return {**message, "headers": headers}
 
     def _within_host(self, header: Header) -> Header:
         """Return a header in which a redirect to the same host does not repeat what the client said.
@@ -242,29 +259,23 @@ class Exchange:
                 return name, b"/." + path if path.startswith(b"//") else path
         return header
 
-    async def _send_to_server(self, message: Message) -> None:
-        try:
-            await self._send(message)
-        except RuntimeError as exc:
-            # uvloop's words for a connection that the client has closed.
-            if "the handler is closed" not in str(exc):
-                raise
-            self.context.client_disconnected = True
+    async def _replace_413(self, message: Message) -> bool:
+        """Replace Starlette's own answer to a body that is too large; return whether it is that one.
 
-    async def _replace_response(self, exc: BaseException) -> None:
-        response = await self._respond(exc)
-        await self._boundary.wrap_response(response)(self.scope, self.receive, self.send)
-        self._is_replaced = True
-
-    def _is_plain_413(self, headers: list[Header]) -> bool:
-        """Return whether Starlette answers by itself that the body is too large, as plain text."""
-        if "starlette.max_body_size" not in self.scope:
-            return False
-        found = dict(headers)
-        return (
-            found.get(b"content-length") == b"17"  # of "Content Too Large"
+        Starlette answers in plain text.
+        """
+        found = dict(message.get("headers", ()))
+        if (
+            "starlette.max_body_size" in self.scope
+            and found.get(b"content-length") == b"17"  # of "Content Too Large"
             and found.get(b"content-type", b"").startswith(b"text/plain")
-        )
+        ):
+            response = await self._respond(RequestTooLargeError())
+            await self._boundary.wrap_response(response)(self.scope, self.receive, self.send)
+            self._is_replaced = True
+            return True
+        await self._drain_body()
+        return False
 
     async def _drain_body(self) -> None:
         """Read a bounded rest of the body: a client that still sends reads no response."""
@@ -341,8 +352,8 @@ class Exchange:
 class GroupLimit:
     """An inner ASGI layer: raises one exception in place of a group of very many.
 
-    FastAPI splits groups while it looks for a body over the limit, and Python does that by
-    recursion: one of 2**30 members takes hours, one of 5,000 levels is a `RecursionError`.
+    What a middleware does with a group, such as its `repr`, Python does by recursion: one of 2**30
+    members takes hours, one of 5,000 levels is a `RecursionError`.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -396,37 +407,44 @@ def is_within(caller: RequestContext | None, request_id: bytes) -> bool:
     return request_id in (b"", caller.correlation_id.encode())
 
 
-def replace_header(headers: Iterable[Header], name: bytes, value: bytes) -> list[Header]:
-    """Return headers in which one, given in lower case, has this value alone."""
-    others = [header for header in headers if header[0].lower() != name]
-    return [*others, (name, value)]
-
-
-def is_last_message(message: Message) -> bool:
-    """Return whether a message completes a response, or closes a WebSocket."""
-    kind = message["type"]
-    if kind.endswith(".body"):
-        return not message.get("more_body", False)
-    return kind in ("websocket.close", "http.response.pathsend")
-
-
 def holds_surrogates(body: bytes) -> bool:
     """Return whether a body may have JSON's escapes of half a character; most have no escape."""
     return b"\\" in body and (b"\\ud" in body or b"\\uD" in body)
 
 
-def check_start(status: Any, headers: list[Header]) -> None:
+def check_start(status: Any, headers: Sequence[Header]) -> tuple[bytes, ...]:
     """Refuse what a server would refuse after it has noted that the response began.
+
+    Returns:
+        The names of the headers, in lower case.
 
     Raises:
         InvalidResponseError: the status or a header cannot be sent.
     """
     if not isinstance(status, int) or not 100 <= status <= 599:
         raise InvalidResponseError(f"status {status!r:.50} cannot be sent")
-    for name, value in headers:
-        if not isinstance(name, bytes) or not isinstance(value, bytes):
-            raise InvalidResponseError("a header is not of bytes")
-        if INVALID_VALUE.search(value) or not VALID_NAME.fullmatch(name):
-            raise InvalidResponseError("a header has a character that cannot be sent")
-        if name.lower() == b"content-length" and not value.isdigit():
-            raise InvalidResponseError("Content-Length is not a number")
+    try:
+        names = lower_names(tuple(map(NAME, headers)))
+        all_values = b"".join(map(VALUE, headers))
+    except TypeError:
+        raise InvalidResponseError("a header is not of bytes") from None
+    if INVALID_VALUE.search(all_values):
+        raise InvalidResponseError("a header has a character that cannot be sent")
+    if b"content-length" in names:
+        for name, header in zip(names, headers, strict=True):
+            if name == b"content-length" and not VALUE(header).isdigit():
+                raise InvalidResponseError("Content-Length is not a number")
+    return names
+
+
+@lru_cache(maxsize=256)
+def lower_names(names: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """Return the names of a response's headers in lower case; most responses have the same ones.
+
+    Raises:
+        InvalidResponseError: a name cannot be sent.
+        TypeError: a name is not of bytes.
+    """
+    if not all(map(VALID_NAME.fullmatch, names)):
+        raise InvalidResponseError("a header has a character that cannot be sent")
+    return tuple(name.lower() for name in names)

@@ -117,21 +117,20 @@ class _InFlight:
     def __init__(self) -> None:
         self.requests = 0
 
-    def change(self, by: int) -> None:
-        self.requests += by
-        if MULTIPROC_DIR:  # another process may render it
-            IN_FLIGHT.set(self.requests)
-
 
 _in_flight = _InFlight()
 
 
 def _count_started_request(_scope: Any, _correlation_id: str) -> None:
-    _in_flight.change(1)
+    _in_flight.requests += 1
+    if MULTIPROC_DIR:  # another process may render it
+        IN_FLIGHT.set(_in_flight.requests)
 
 
 def _observe_request(method: str, route: str | None, status: int, seconds: float) -> None:
-    _in_flight.change(-1)
+    _in_flight.requests -= 1
+    if MULTIPROC_DIR:
+        IN_FLIGHT.set(_in_flight.requests)
     _observer(method, route, status)(seconds)
 
 

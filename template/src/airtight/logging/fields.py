@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from ...utils.errors import APIError
-from ..context import get_correlation_id, get_subject
+from ..context import current_context
 from ..hooks import context_fields
 from ..tracebacks import format_exception
 from .redaction import describe, redact, redact_path, redact_text
@@ -33,16 +33,16 @@ def base_fields(name: str, level: str, message: str, created: float) -> dict[str
         message: the text, without secrets.
         created: the time in seconds since the epoch.
     """
+    context = current_context.get()
     fields = {
         "timestamp": format_time(created),
         "level": level,
         "logger": name,
         "message": message,
-        "correlation_id": get_correlation_id(),
+        "correlation_id": context.correlation_id if context else None,
     }
-    subject = get_subject()
-    if subject is not None:
-        fields["subject"] = subject
+    if context and context.subject is not None:
+        fields["subject"] = context.subject
     for hook in context_fields:
         fields.update(hook())
     return fields
@@ -123,20 +123,18 @@ def describe_exception(exc: BaseException) -> str:
 def request_fields(scope: Any) -> dict[str, Any]:
     """Return the method and path of a request, and the template of the path that has matched."""
     path = scope["path"][:MAX_PATH]
-    route = _route_template(scope)
+    route = _matched_path(scope)
+    if route is not None and "app_root_path" in scope:
+        route = _with_mount(scope, route)
     if path != route:
         path = redact_path(path)
     return {"method": scope.get("method", "WEBSOCKET"), "path": path, "route": route}
 
 
-def _route_template(scope: Any) -> str | None:
-    template = _matched_path(scope)
-    if template is None or "app_root_path" not in scope:
-        return template
-    mount = scope["root_path"].removeprefix(scope["app_root_path"])
-    if template == mount:
-        return template
-    return f"{mount}{template}"  # a route does not know the prefix of its mount
+def _with_mount(scope: Any, template: str) -> str:
+    """Return a path with the prefix of its mount, which a route does not know."""
+    mount: str = scope["root_path"].removeprefix(scope["app_root_path"])
+    return template if template == mount else f"{mount}{template}"
 
 
 def _matched_path(scope: Any) -> str | None:
@@ -145,11 +143,11 @@ def _matched_path(scope: Any) -> str | None:
     A router that is included keeps its routes as they are; FastAPI notes their full paths beside them.
     """
     route = scope.get("route")
-    path: str | None = getattr(route, "path", None)
-    included = scope.get("fastapi", {}).get("effective_route_context")
-    if included is None:
-        return path
-    if path is not None and route is not included.original_route:
-        return path  # of an application that is mounted on the router, or a WebSocket's full path
+    included = scope["fastapi"].get("effective_route_context") if "fastapi" in scope else None
+    if included is None or route is not included.original_route:
+        # Of an application that is mounted on the router, or a WebSocket's full path.
+        path: str | None = getattr(route, "path", None)
+        if included is None or path is not None:
+            return path
     full = included.starlette_route or included
     return str(full.path)
