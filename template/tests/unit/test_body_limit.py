@@ -28,16 +28,16 @@ class RunsInTasks:
         async def read() -> None:
             await receive()
 
+        async def run_app() -> None:
+            await self.app(scope, receive, send)
+
         async def fail() -> None:
             raise LookupError("beside the body")
 
         async with anyio.create_task_group() as tasks:
             if self.fails:
                 tasks.start_soon(fail)
-            if self.reads:
-                tasks.start_soon(read)
-            else:
-                tasks.start_soon(self.app, scope, receive, send)
+            tasks.start_soon(read if self.reads else run_app)
 
 
 def build_app(*, reads: bool = False, fails: bool = False) -> AirtightAPI:
