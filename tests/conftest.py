@@ -1,6 +1,6 @@
 """Render the template, fast and without a trace of this repository's history."""
 
-import functools
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,25 +9,21 @@ from typing import Any
 import pytest
 from jinja2 import Environment
 
+from tests.support import compiled
 from tests.support.template import IGNORED, ROOT, Render, render_into
 
 
 @pytest.fixture(scope="session", autouse=True)
-def compiled_once() -> Iterator[None]:
-    """Compile each text of the template once; Copier does it for each render, in half of its time."""
-    compile_text = Environment.compile
-    compiled: dict[tuple[Any, ...], Any] = {}
-
-    @functools.wraps(compile_text)
-    def compile_once(self: Environment, *arguments: Any, **options: Any) -> Any:
-        delimiters = (self.block_start_string, self.line_statement_prefix)
-        key = (delimiters, arguments, *options.items())
-        if key not in compiled:
-            compiled[key] = compile_text(self, *arguments, **options)
-        return compiled[key]
-
+def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Compile each text of the template once, for all tests and the commands that they run."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # of all workers
+    folder /= "compiled"
+    folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Environment, "compile", compile_once)
+        patch.setenv(compiled.FOLDER, str(folder))
+        patch.setattr(Environment, "compile", compiled.compile_once(folder))
         yield
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support import compiled
 from tests.support.files import change, read, write
 from tests.support.template import IGNORED, ROOT
 
@@ -49,8 +50,8 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def copier(folder: Path, *arguments: str) -> Done:
-    """Run the command that users type."""
-    return run(folder, sys.executable, "-m", "copier", *arguments)
+    """Run the command that users type; it takes over what was compiled before."""
+    return run(folder, sys.executable, "-P", compiled.__file__, *arguments)
 
 
 def take_template(folder: Path) -> None:
