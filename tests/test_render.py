@@ -260,7 +260,17 @@ def test_readme_answers_with_what_exists(render: Render, answers: Answers) -> No
         if not (folder / name).exists() and name not in sources and name not in targets
     ]
     assert missing == []
-    assert section.count("\n**... ") >= 11
+    assert section.count("\n### ") >= 11
+
+
+@pytest.mark.parametrize("answers", ANCHORS.values(), ids=ANCHORS)
+def test_readme_can_be_linked_to(render: Render, answers: Answers) -> None:
+    """Each heading has an anchor of its own, and each link within the page leads to one."""
+    readme = re.sub(r"(?s)```.*?```", "", read(render(**answers) / "README.md"))
+    headings = re.findall(r"(?m)^#+ (.+)$", readme)
+    anchors = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+    assert len(set(anchors)) == len(anchors)
+    assert set(re.findall(r"\]\(#([^)]+)\)", readme)) <= set(anchors)
 
 
 def names_in(snippet: str) -> list[str]:
@@ -288,7 +298,7 @@ def test_readme_lists_what_belongs_to_the_example(render: Render, tmp_path: Path
     """The files that go with the example, and those that lose lines, are those without it."""
     folder = render()
     skeleton = render(tmp_path / "skeleton", example="none")
-    answer = read(folder / "README.md").partition("**... take the example out?**")[2]
+    answer = read(folder / "README.md").partition("### Take the example out\n\n")[2]
     named = set(re.findall(r"`([^` ]+)`", answer.partition("\n\n")[0]))
     files = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
     differing = {
