@@ -28,6 +28,7 @@ from tests.support.template import (
     covering,
     describe,
     pairs,
+    values,
 )
 
 MATRIX = covering()
@@ -197,6 +198,33 @@ def test_readme_names_every_error(render: Render, answers: Answers) -> None:
     own = [row for row in rows if row[0] not in FOREIGN]
     assert {name: facts for name, *facts, _ in own} == expected
     assert len(own) == len(expected)
+
+
+RESOURCE_ERRORS = """
+import json
+from dev.resource.errors import INVALID_CURSOR, errors_of
+from dev.resource.fields import parse_fields
+from dev.resource.names import parse_names
+
+errors = errors_of(parse_names("customer", ""), parse_fields("email:str:unique"), {"shop": "shop"})
+print(json.dumps({error.name: error.status for error in [*errors, INVALID_CURSOR]}))
+"""
+
+
+@pytest.mark.parametrize("error_format", values("error_format"))
+def test_readme_names_errors_of_resources(render: Render, error_format: str) -> None:
+    """What `make resource` writes has these errors; the one of a missing row says all by its name."""
+    folder = render(error_format=error_format)
+    command = [sys.executable, "-c", RESOURCE_ERRORS]
+    statuses = json.loads(subprocess.check_output(command, cwd=folder, text=True))
+    del statuses["CustomerNotFoundError"]
+    expected = {}
+    for name, status in statuses.items():
+        words = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name.removesuffix("Error")).lower()
+        with_type = error_format == "problem"
+        expected[f"`{name}`"] = [f"`/errors/{words}`"] * with_type + [str(status)]
+    rows = table(folder / "README.md", "error of a resource")
+    assert {name: facts for name, *facts, _ in rows} == expected
 
 
 def table(markdown: Path, heading: str) -> list[list[str]]:
