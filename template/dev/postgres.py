@@ -140,7 +140,7 @@ def own_database(url: str) -> Iterator[str]:
     alembic = Path(sys.executable).with_name("alembic")
     env = os.environ | {"DATABASE_URL": own}
     try:
-        subprocess.run([alembic, "upgrade", "head"], cwd=ROOT, env=env, check=True)
+        subprocess.run([alembic, "--quiet", "upgrade", "head"], cwd=ROOT, env=env, check=True)
         yield own
     finally:
         asyncio.run(_execute(url, f"DROP DATABASE {name} WITH (FORCE)"))
