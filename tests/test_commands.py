@@ -364,6 +364,29 @@ def test_no_store_is_left(project: Path, killed: bool) -> None:
     assert not any(map(is_open, ports))
 
 
+def test_stores_are_started_by_one_command_alone(project: Path) -> None:
+    """Of two commands that start at the same instant one waits, and uses what the other started."""
+    query = "SELECT pg_postmaster_start_time() FROM pg_sleep(2)"
+    command = ["psql", "--no-align", "--tuples-only", "-c", query]
+    processes = [
+        subprocess.Popen(
+            [str(project / ".venv/bin/python"), "-m", "dev.commands", *command],
+            cwd=project,
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=120)[0].splitlines() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    first, second = sorted(outputs)
+    assert first[0] == "another command starts or stops PostgreSQL, waiting ..."
+    assert second[0] == "creating the files of PostgreSQL ..."
+    assert first[-1] == second[-1]
+
+
 def test_missing_client_is_one_line(project: Path, tmp_path: Path) -> None:
     """Where there is no redis-cli, one line says what to install."""
     path = bare_path(tmp_path / "bin", "uv", "redis-server")
