@@ -364,6 +364,29 @@ def test_no_store_is_left(project: Path, killed: bool) -> None:
     assert not any(map(is_open, ports))
 
 
+def test_stores_are_started_by_one_command_alone(project: Path) -> None:
+    """Of two commands that start at the same instant one waits, and uses what the other started."""
+    query = "SELECT pg_postmaster_start_time() FROM pg_sleep(2)"
+    command = ["psql", "--no-align", "--tuples-only", "-c", query]
+    processes = [
+        subprocess.Popen(
+            [str(project / ".venv/bin/python"), "-m", "dev.commands", *command],
+            cwd=project,
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=120)[0].splitlines() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    first, second = sorted(outputs)
+    assert first[0] == "another command starts or stops PostgreSQL, waiting ..."
+    assert second[0] == "creating the files of PostgreSQL ..."
+    assert first[-1] == second[-1]
+
+
 def test_missing_client_is_one_line(project: Path, tmp_path: Path) -> None:
     """Where there is no redis-cli, one line says what to install."""
     path = bare_path(tmp_path / "bin", "uv", "redis-server")
@@ -409,6 +432,51 @@ def test_open_stream_does_not_delay_ctrl_c(streaming: Served) -> None:
     """Ctrl-C ends the service, although somebody still reads a stream."""
     stop(streaming)
     assert "\nstopped\n" in streaming.read_log()
+
+
+# Containers
+
+# Succeeds, but for what FAILS names.
+FAKE_DOCKER = f"""#!{sys.executable}
+import os, sys
+
+command = " ".join(sys.argv[1:])
+if command == "compose config --format json":
+    print('{{"volumes": {{"postgres": {{"name": "postgres"}}}}}}')
+failing = ["volume inspect", os.environ["FAILS"]]
+sys.exit(any(command.startswith(words) for words in failing))
+"""
+FAILURES = {
+    "ps": "no Docker engine answers",
+    "compose config --quiet": "",
+    "compose build": "the image could not be built",
+}
+
+
+def test_failing_up_changes_nothing(project: Path, tmp_path: Path) -> None:
+    """Passwords are written once nothing is in the way of the containers, and not before."""
+    path = bare_path(tmp_path / "bin", "uv")
+    docker = tmp_path / "bin" / "docker"
+    docker.write_text(FAKE_DOCKER, encoding="utf-8")
+    docker.chmod(0o755)
+
+    def up(port: int, fails: str) -> Done:
+        return run_command(project, "up", PATH=path, PORT=str(port), FAILS=fails)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        done = up(port, "nothing")
+        assert f"port {port} is taken" in done.stdout
+        assert not (project / ".env").exists()
+    for fails, reason in FAILURES.items():
+        done = up(port, fails)
+        assert done.returncode == 1
+        assert reason in done.stdout
+        assert not (project / ".env").exists()
+    done = up(port, "nothing")
+    assert done.returncode == 0, done.stdout
+    written = (project / ".env").read_text(encoding="utf-8")
+    assert re.findall(r"(?m)^(\w+)_PASSWORD=[\w-]{32}$", written) == ["POSTGRES", "REDIS"]
 
 
 # Elsewhere

@@ -28,6 +28,7 @@ from tests.support.template import (
     covering,
     describe,
     pairs,
+    values,
 )
 
 MATRIX = covering()
@@ -199,6 +200,33 @@ def test_readme_names_every_error(render: Render, answers: Answers) -> None:
     assert len(own) == len(expected)
 
 
+RESOURCE_ERRORS = """
+import json
+from dev.resource.errors import INVALID_CURSOR, errors_of
+from dev.resource.fields import parse_fields
+from dev.resource.names import parse_names
+
+errors = errors_of(parse_names("customer", ""), parse_fields("email:str:unique"), {"shop": "shop"})
+print(json.dumps({error.name: error.status for error in [*errors, INVALID_CURSOR]}))
+"""
+
+
+@pytest.mark.parametrize("error_format", values("error_format"))
+def test_readme_names_errors_of_resources(render: Render, error_format: str) -> None:
+    """What `make resource` writes has these errors; the one of a missing row says all by its name."""
+    folder = render(error_format=error_format)
+    command = [sys.executable, "-c", RESOURCE_ERRORS]
+    statuses = json.loads(subprocess.check_output(command, cwd=folder, text=True))
+    del statuses["CustomerNotFoundError"]
+    expected = {}
+    for name, status in statuses.items():
+        words = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name.removesuffix("Error")).lower()
+        with_type = error_format == "problem"
+        expected[f"`{name}`"] = [f"`/errors/{words}`"] * with_type + [str(status)]
+    rows = table(folder / "README.md", "error of a resource")
+    assert {name: facts for name, *facts, _ in rows} == expected
+
+
 def table(markdown: Path, heading: str) -> list[list[str]]:
     """Return the rows of the table whose first column has this heading, as lists of cells."""
     pattern = rf"^\| {heading} \|.*\n\|[-| ]+\n((?:\|.*\n)+)"
@@ -260,7 +288,17 @@ def test_readme_answers_with_what_exists(render: Render, answers: Answers) -> No
         if not (folder / name).exists() and name not in sources and name not in targets
     ]
     assert missing == []
-    assert section.count("\n**... ") >= 11
+    assert section.count("\n### ") >= 11
+
+
+@pytest.mark.parametrize("answers", ANCHORS.values(), ids=ANCHORS)
+def test_readme_can_be_linked_to(render: Render, answers: Answers) -> None:
+    """Each heading has an anchor of its own, and each link within the page leads to one."""
+    readme = re.sub(r"(?s)```.*?```", "", read(render(**answers) / "README.md"))
+    headings = re.findall(r"(?m)^#+ (.+)$", readme)
+    anchors = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+    assert len(set(anchors)) == len(anchors)
+    assert set(re.findall(r"\]\(#([^)]+)\)", readme)) <= set(anchors)
 
 
 def names_in(snippet: str) -> list[str]:
@@ -288,7 +326,7 @@ def test_readme_lists_what_belongs_to_the_example(render: Render, tmp_path: Path
     """The files that go with the example, and those that lose lines, are those without it."""
     folder = render()
     skeleton = render(tmp_path / "skeleton", example="none")
-    answer = read(folder / "README.md").partition("**... take the example out?**")[2]
+    answer = read(folder / "README.md").partition("### Take the example out\n\n")[2]
     named = set(re.findall(r"`([^` ]+)`", answer.partition("\n\n")[0]))
     files = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
     differing = {

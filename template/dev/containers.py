@@ -23,15 +23,18 @@ def up() -> None:
     """Build the image, start everything, and return when all is healthy."""
     require_engine()
     # copier: if stores
-    passwords.make_up_passwords()
-    # copier: endif
-    # copier: if auth == "api_key"
-    api_keys.make_up_key()
+    made_up = passwords.make_up_passwords()
     # copier: endif
     compose_or_exit("config", "--quiet")
     require_free_port()
     if compose("build", "service"):
         sys.exit("the image could not be built; the reason stands above")
+    # copier: if stores
+    passwords.save(made_up)  # before the first container has them
+    # copier: endif
+    # copier: if auth == "api_key"
+    api_keys.make_up_key()
+    # copier: endif
     compose_or_exit(*CHECK)
     if compose("up", "--detach", "--no-build", "--wait", f"--wait-timeout={START_TIMEOUT}"):
         compose("logs", "--tail", "5")

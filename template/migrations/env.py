@@ -5,7 +5,8 @@ import sys
 from typing import Any
 
 import asyncpg
-from alembic import context
+from alembic import command, context
+from alembic.runtime.migration import MigrationInfo
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
@@ -17,14 +18,32 @@ from src.utils.postgres_url import postgres_options
 LOCK = 4_242_424_242  # so that of several that start at once one migrates and the others wait
 
 
-def migrate(connection: Connection) -> None:
-    """Run the migrations in one transaction."""
-    context.configure(connection=connection)
+def migrate(connection: Connection) -> list[MigrationInfo]:
+    """Run the migrations in one transaction, and return those that were run."""
+    steps: list[MigrationInfo] = []
+
+    def add_step(step: MigrationInfo, **_: Any) -> None:
+        steps.append(step)
+
+    context.configure(connection=connection, on_version_apply=add_step)
     with context.begin_transaction():
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
         # Whoever needs a table waits behind a migration that waits for it; better try again later.
         connection.execute(text("SET LOCAL lock_timeout = '5s'"))
         context.run_migrations()
+    return steps
+
+
+def report(steps: list[MigrationInfo]) -> None:
+    """Print a line for each migration that was run, or that there was none to apply."""
+    for step in steps:
+        if step.is_migration and step.up_revision:
+            done = "applied" if step.is_upgrade else "took back"
+            message = " ".join(step.up_revision.doc.split())
+            context.config.print_stdout(f"{done} {step.up_revision_id}: {message}")
+    options = context.config.cmd_opts
+    if not steps and options and options.cmd[0] is command.upgrade:
+        context.config.print_stdout("no migration to apply")
 
 
 async def connect(settings: Settings) -> asyncpg.Connection:
@@ -69,9 +88,10 @@ async def main(settings: Settings) -> str | None:
         },
     )
     async with engine.connect() as connection:
-        await connection.run_sync(migrate)
+        steps = await connection.run_sync(migrate)
         await connection.commit()
     await engine.dispose()
+    report(steps)  # what is not committed was not applied
     return None
 
 

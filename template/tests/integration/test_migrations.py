@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -61,6 +62,20 @@ def test_migrations_can_be_taken_back() -> None:
         up = run_alembic(url, "upgrade", "head")
         assert up.returncode == 0, up.stderr
         assert asyncio.run(read_schema(url)) == before
+
+
+def test_migrations_are_listed() -> None:
+    """Each that is applied or taken back is a line with its message; so is that there is none."""
+    revisions = sorted(migration.revision for migration in read_migrations(FOLDER))
+    with own_database(os.environ["DATABASE_URL"]) as url:
+        again = run_alembic(url, "upgrade", "head")
+        down = run_alembic(url, "downgrade", "base")
+        up = run_alembic(url, "upgrade", "head")
+        current = run_alembic(url, "current")
+    assert again.stdout == "no migration to apply\n"
+    assert sorted(re.findall(r"(?m)^took back (\S+): \S.*$", down.stdout)) == revisions
+    assert sorted(re.findall(r"(?m)^applied (\S+): \S.*$", up.stdout)) == revisions
+    assert "appl" not in current.stdout
 
 
 def test_index_can_be_built_beside_a_table_in_use(tmp_path: Path) -> None:
