@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from time import perf_counter
@@ -127,12 +127,7 @@ class Exchange:
         self.failure: BaseException | None = None
         headers = dict(scope["headers"])
         self._refusal: type[APIError] | None = scope.get(REFUSAL)
-        content_length = headers.get(b"content-length")
-        if content_length is not None:
-            if len(content_length) > MAX_LENGTH_DIGITS:
-                self._refusal = RequestTooLargeError
-        elif b"transfer-encoding" not in headers and scope.get("http_version") == "1.1":
-            scope[NO_BODY] = True  # RFC 9112, 6.3; HTTP/2 announces none
+        self._note_body(headers)
         request_id = headers.get(boundary.header, b"")
         caller = current_context.get()
         self._is_nested = caller is not None and is_within(caller, request_id)
@@ -149,6 +144,15 @@ class Exchange:
             others = [header for header in others if header[0] != boundary.header]
         scope["headers"] = [*others, (boundary.header, request_id)]
         scope[EXCHANGE] = self
+
+    def _note_body(self, headers: Mapping[bytes, bytes]) -> None:
+        """Note whether there is no body, or one whose length nobody can mean."""
+        content_length = headers.get(b"content-length")
+        if content_length is not None:
+            if len(content_length) > MAX_LENGTH_DIGITS:
+                self._refusal = RequestTooLargeError
+        elif b"transfer-encoding" not in headers and self.scope.get("http_version") == "1.1":
+            self.scope[NO_BODY] = True  # RFC 9112, 6.3; HTTP/2 announces none
 
     async def serve(self) -> None:
         """Serve the request; an exception that somebody outside waits for goes on."""
@@ -203,9 +207,7 @@ class Exchange:
         """Send a message to the server; a status counts once the server has accepted it."""
         if self._is_replaced:
             return
-        context = self.context
         kind = message["type"]
-        is_last = kind in ENDS or (kind in BODIES and not message.get("more_body"))
         if kind in STARTS:
             if message.get("status") == 413 and await self._replace_413(message):
                 return
@@ -213,18 +215,23 @@ class Exchange:
         elif kind == "websocket.close" and self._can_deny():
             await self._deny()
             return
-        elif is_last and self.failure and not message.get("body"):
+        elif self.failure and is_last(message) and not message.get("body"):
             raise self.failure  # else a middleware would make a broken stream look complete
         try:
             await self._send(message)
         except RuntimeError as exc:
             if CLOSED_BY_CLIENT not in str(exc):
                 raise
-            context.client_disconnected = True
-        if kind in STARTS:
+            self.context.client_disconnected = True
+        self._note_sent(message)
+
+    def _note_sent(self, message: Message) -> None:
+        """Note how far the response has come, now that the server has accepted a message."""
+        context = self.context
+        if message["type"] in STARTS:
             context.status = message.get("status", SWITCHING_PROTOCOLS)
-        elif is_last:
-            if kind == "websocket.close" and not context.status:
+        elif is_last(message):
+            if message["type"] == "websocket.close" and not context.status:
                 context.status = 403
             context.response_complete = True
             self._log_access()
@@ -405,6 +412,12 @@ def is_within(caller: RequestContext | None, request_id: bytes) -> bool:
     if caller is None or caller.response_complete or caller.correlation_id is None:
         return False
     return request_id in (b"", caller.correlation_id.encode())
+
+
+def is_last(message: Message) -> bool:
+    """Return whether a message completes a response, or closes a WebSocket."""
+    kind = message["type"]
+    return kind in ENDS or (kind in BODIES and not message.get("more_body"))
 
 
 def holds_surrogates(body: bytes) -> bool:
