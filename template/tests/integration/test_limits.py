@@ -129,6 +129,18 @@ def test_connection_without_a_request_is_closed(service: Service) -> None:
     assert len(failures(service.records())) == before
 
 
+def test_idle_connection_is_closed() -> None:
+    """After a response, a connection without another request is closed by uvicorn's option."""
+    start = (
+        "import uvicorn; from src.airtight.server import Limits, limited_http; "
+        "uvicorn.run('src.main:app', port=PORT, http=limited_http(Limits()),"
+        " timeout_keep_alive=1, log_config=None, access_log=False)"
+    )
+    with running("-c", start) as service, connection(service) as client:
+        client.sendall((GET + b"\r\n") * 2)
+        assert read_all(client).count(b"HTTP/1.1 200 ") == 2
+
+
 def test_body_has_to_arrive_in_time(limited_faulty: Service) -> None:
     """A body that does not go on is refused."""
     with connection(limited_faulty) as client:
