@@ -122,11 +122,11 @@ def price(folder: Path) -> list[str]:
             server = running(target, service, *options, env=PRODUCTION | env)
             return stack.enter_context(server)
 
-        airtight = start("src.hello:app")
+        airtight = start("src.hello")
         trivial = {
             BARE: start("bench.peers:bare_with_routers", "--factory", *QUIET),
             "Airtight": airtight,
-            "Airtight, no access line": start("src.hello:app", LOG_LEVEL="warning"),
+            "Airtight, no access line": start("src.hello", LOG_LEVEL="warning"),
             "FastAPI with uvicorn's access log": start(
                 "bench.peers:bare_with_routers", "--factory"
             ),
@@ -183,7 +183,7 @@ def observers(folder: Path) -> list[str]:
     with sink() as address, contextlib.ExitStack() as stack:
 
         def start(name: str, **env: str) -> Server:
-            server = running("src.hello:app", services[name], env=PRODUCTION | env)
+            server = running("src.hello", services[name], env=PRODUCTION | env)
             return stack.enter_context(server)
 
         dsn = {"SENTRY_DSN": f"http://key@{address}/1"}
@@ -206,7 +206,7 @@ def observers(folder: Path) -> list[str]:
 def memory(service: Path) -> list[str]:
     """Measure what a worker holds after few and after many requests."""
     lines = ["| requests | MB |", "|---|---|"]
-    with running("src.hello:app", service, env=PRODUCTION) as server:
+    with running("src.hello", service, env=PRODUCTION) as server:
         for wanted in (10_000, 200_000):
             served = server.access_lines()
             while served < wanted:
@@ -228,7 +228,7 @@ def decisions(folder: Path) -> list[str]:
             server = running(target, folder, *options, env=PRODUCTION | opened.urls)
             return stack.enter_context(server)
 
-        airtight = start("src.main:app")
+        airtight = start("src.main")
         servers = {
             USUAL: start("bench.usual:build", "--factory", *QUIET),
             "Airtight": airtight,

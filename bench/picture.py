@@ -101,7 +101,7 @@ def crash() -> Crash:
         env = {"LOG_FORMAT": "json", "SENTRY_DSN": f"http://key@{collector}/1"}
         config = folder / "deploy/observability/prometheus.yml"
         with (
-            running("src.hello:app", folder, env=env) as server,
+            running("src.hello", folder, env=env) as server,
             prometheus(config, server.url.removeprefix("http://")) as query,
         ):
             until(lambda: query("query?query=errors_total")["result"])

@@ -38,6 +38,19 @@ router.get("/")(hello)
 router.get("/crash")(crash)
 app.include_router(router)
 app.router.routes.insert(0, app.router.routes.pop())  # before the health checks
+
+if __name__ == "__main__":  # served as `src/main.py` does it
+    import uvicorn
+
+    from src.airtight.server import Limits, limited_http
+
+    uvicorn.run(
+        app,
+        port=app.state.settings.port,
+        http=limited_http(Limits()),
+        log_config=None,
+        access_log=False,
+    )
 '''
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
 
@@ -121,14 +134,25 @@ def hello(folder: Path, *answers: str) -> Path:
 def running(
     target: str, cwd: Path, *options: str, env: dict[str, str] | None = None
 ) -> Iterator[Server]:
-    """Run an app under uvicorn, one worker, its output in a file."""
+    """Run an app under uvicorn, one worker, its output in a file.
+
+    Args:
+        target: of uvicorn's command, or a module that serves itself.
+        cwd: the folder of the service.
+        options: of uvicorn's command.
+        env: settings.
+    """
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     output = Path(tempfile.mkstemp(suffix=".log")[1])
-    command = [*pinned(CORES[0]), sys.executable, "-m", "uvicorn", target, f"--port={port}"]
+    command = [*pinned(CORES[0]), sys.executable, "-m"]
+    if ":" in target:
+        command += ["uvicorn", target, f"--port={port}"]
+    else:
+        command += [target]
     # Of two packages with one name, uvicorn takes that in `cwd`; `bench` is only in ours.
-    environment = {**os.environ, **(env or {}), "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **(env or {}), "PYTHONPATH": str(ROOT), "PORT": str(port)}
     with output.open("wb") as stream, contextlib.ExitStack() as stack:
         stack.callback(output.unlink)
         process = subprocess.Popen(

@@ -33,7 +33,7 @@ def compile_once(folder: Path) -> Any:
             file = folder / key
             if not file.exists():
                 write_whole(file, marshal.dumps(compile_text(self, *arguments, **options)))
-            in_memory[key] = marshal.loads(file.read_bytes())  # noqa: S302 - our own file
+            in_memory[key] = marshal.loads(file.read_bytes())
         return in_memory[key]
 
     return compiled
