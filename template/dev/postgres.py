@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import importlib.util
-import os
 import secrets
 import shutil
 import subprocess
@@ -16,7 +15,6 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from dev import ROOT
 from dev.accounts import enterable, give, is_open_to_all, store_user
 from dev.ports import LOOPBACK, free_port, password_in
 from dev.users import changing, used
@@ -128,8 +126,8 @@ def _server_in(folder: Path) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def own_database(url: str) -> Iterator[str]:
-    """Create a database with the service's tables, yield its URL, and drop it.
+def new_database(url: str) -> Iterator[str]:
+    """Create a database, yield its URL, and drop it.
 
     Args:
         url: of a PostgreSQL.
@@ -138,10 +136,7 @@ def own_database(url: str) -> Iterator[str]:
     url = normalise_postgres_url(url)
     own = urlsplit(url)._replace(path=f"/{name}").geturl()
     asyncio.run(_execute(url, f"CREATE DATABASE {name}"))
-    alembic = Path(sys.executable).with_name("alembic")
-    env = os.environ | {"DATABASE_URL": own}
     try:
-        subprocess.run([alembic, "--quiet", "upgrade", "head"], cwd=ROOT, env=env, check=True)
         yield own
     finally:
         asyncio.run(_execute(url, f"DROP DATABASE {name} WITH (FORCE)"))

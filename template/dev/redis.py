@@ -93,6 +93,11 @@ class Server:
         self._process.kill()
         self._process.wait()
 
+    def leave(self) -> None:
+        """Let it run for others, if it does, without a warning of `subprocess` about that."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.returncode = 0
+
     def _send(self, command: str) -> bytes:
         """Send a command, and return the replies: to the password, and to the command."""
         commands = f"AUTH {self._password}\r\n{command}\r\nQUIT\r\n"
@@ -137,6 +142,7 @@ def running(folder: Path, *, durable: bool = False, port: int = 0) -> Iterator[s
     with contextlib.ExitStack() as stack:
         with changing(folder, STORE):
             server = Server(enterable(folder, store_user("redis")))
+            stack.callback(server.leave)
             stack.enter_context(used(folder, STORE, server.stop))
             if not server.is_running():
                 server.start(port, durable=durable)

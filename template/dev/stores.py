@@ -8,7 +8,6 @@ import contextlib
 import os
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,18 +24,15 @@ from src.config import Settings, load_settings
 
 
 @contextlib.contextmanager
-def running(folder: Path | None = None) -> Iterator[dict[str, str]]:
+def running(folder: Path, *, durable: bool = True) -> Iterator[dict[str, str]]:
     """Run the stores that the environment does not name, and yield their URLs by setting.
 
     Args:
-        folder: where they store their data; None for a temporary one.
+        folder: where they store their data.
+        durable: whether their data survives a crash of the machine.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(_exit_on_sigterm())
-        durable = folder is not None
-        if folder is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stores-")))
-            folder.chmod(0o755)
         urls = {}
         # copier: if "postgres" in stores
         if not os.environ.get("DATABASE_URL"):
@@ -64,12 +60,16 @@ def settings(folder: Path) -> Iterator[Settings]:
 
 
 @contextlib.contextmanager
-def for_tests() -> Iterator[dict[str, str]]:
-    """Yield settings for stores that only tests use, or for a part of those of the environment."""
-    with running() as urls, contextlib.ExitStack() as stack:
+def for_tests(folder: Path) -> Iterator[dict[str, str]]:
+    """Yield settings for a part of stores: of the environment's, or of those that only tests use.
+
+    Args:
+        folder: where the tests' stores store their data.
+    """
+    with running(folder, durable=False) as urls, contextlib.ExitStack() as stack:
         # copier: if "postgres" in stores
         url = urls.get("DATABASE_URL") or os.environ["DATABASE_URL"]
-        urls["DATABASE_URL"] = stack.enter_context(postgres.own_database(url))
+        urls["DATABASE_URL"] = stack.enter_context(postgres.new_database(url))
         # copier: endif
         # copier: if "redis" in stores
         url = urls.get("REDIS_URL") or os.environ["REDIS_URL"]

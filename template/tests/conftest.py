@@ -10,6 +10,7 @@ pytest_plugins = [
     "tests.support.callers",
     # copier: endif
     "tests.support.service",
+    "tests.support.shared",
     # copier: if "opentelemetry" in observability or "sentry" in observability
     "tests.support.sink",
     # copier: endif

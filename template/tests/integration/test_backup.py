@@ -9,8 +9,8 @@ from pathlib import Path
 
 import asyncpg
 
-from dev.postgres import own_database
 from src.config import ROOT
+from tests.support.migrations import own_database
 
 
 def run(command: str, url: str, file: Path, text: str = "") -> subprocess.CompletedProcess[str]:
@@ -41,7 +41,7 @@ def test_what_was_lost_comes_back(tmp_path: Path) -> None:
     """A backup holds the rows, and restoring it needs a yes."""
     file = tmp_path / "before.dump"
     count = "SELECT count(*) FROM jars"
-    with own_database(os.environ["DATABASE_URL"]) as url:
+    with own_database() as url:
         fill = "INSERT INTO jars SELECT 'jar ' || n FROM generate_series(1, 1000) AS n"
         asyncio.run(execute(url, "CREATE TABLE jars (label text UNIQUE)", fill))
         done = run("backup", url, file)

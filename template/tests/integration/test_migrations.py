@@ -1,17 +1,15 @@
 """Each migration can be taken back, and applied again."""
 
 import asyncio
-import os
 import re
 import shutil
 from pathlib import Path
 
 import asyncpg
 
-from dev.postgres import own_database
 from src.config import ROOT
 from src.connectors.migrations import FOLDER, find_heads, read_migrations
-from tests.support.migrations import run_alembic
+from tests.support.migrations import own_database, run_alembic
 
 BESIDE = """
 from alembic import op
@@ -54,7 +52,7 @@ async def read_schema(url: str) -> list[str]:
 
 def test_migrations_can_be_taken_back() -> None:
     """Down to nothing and up again leads to the same tables; each `downgrade` leaves nothing."""
-    with own_database(os.environ["DATABASE_URL"]) as url:
+    with own_database() as url:
         before = asyncio.run(read_schema(url))
         down = run_alembic(url, "downgrade", "base")
         assert down.returncode == 0, down.stderr
@@ -67,7 +65,7 @@ def test_migrations_can_be_taken_back() -> None:
 def test_migrations_are_listed() -> None:
     """Each that is applied or taken back is a line with its message; so is that there is none."""
     revisions = sorted(migration.revision for migration in read_migrations(FOLDER))
-    with own_database(os.environ["DATABASE_URL"]) as url:
+    with own_database() as url:
         again = run_alembic(url, "upgrade", "head")
         down = run_alembic(url, "downgrade", "base")
         up = run_alembic(url, "upgrade", "head")
@@ -86,7 +84,7 @@ def test_index_can_be_built_beside_a_table_in_use(tmp_path: Path) -> None:
     heads = find_heads(read_migrations(FOLDER))
     text = BESIDE.format(parent=heads[0] if heads else None)
     (tmp_path / "migrations" / "versions" / "beside.py").write_text(text, encoding="utf-8")
-    with own_database(os.environ["DATABASE_URL"]) as url:
+    with own_database() as url:
         done = run_alembic(url, "upgrade", "head", folder=tmp_path)
         assert done.returncode == 0, done.stderr
         schema = asyncio.run(read_schema(url))

@@ -3,10 +3,9 @@
 The libraries that the service uses take most of a second to import. A process that has imported
 them once waits for commands on a socket, and forks for each of them. What it forks gets the
 arguments, the environment and the folder of the command, and then imports the service itself, as
-a new interpreter would.
+a new interpreter would. All processes of a run of the tests use the same server.
 """
 
-import atexit
 import contextlib
 import gc
 import importlib
@@ -14,12 +13,13 @@ import json
 import multiprocessing.process
 import os
 import runpy
+import secrets
 import select
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -62,6 +62,7 @@ LIBRARIES = (
     # copier: endif
 )
 CAN_FORK = sys.platform == "linux"
+ADDRESS = "FORK_SERVER"  # the variable with the name of the server's socket
 MAX_COMMAND = 100_000  # bytes
 COVERAGE = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 
@@ -121,15 +122,15 @@ class ForkedProcess:
 
 
 class ForkServer:
-    """A process that forks others; it ends with the one that has started it."""
+    """A connection to the process that forks others.
 
-    def __init__(self) -> None:
-        self._control, commands = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with commands:
-            fileno = commands.fileno()
-            environment = {k: v for k, v in os.environ.items() if k not in COVERAGE}
-            command = [sys.executable, __file__, str(fileno)]
-            self._process = subprocess.Popen(command, env=environment, pass_fds=[fileno])
+    Args:
+        address: the name of its socket.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.connect(f"\0{address}")
 
     def start(
         self, arguments: list[str], cwd: Path, env: Mapping[str, str], stdout: int
@@ -156,11 +157,6 @@ class ForkServer:
             os.close(stdout)
         return ForkedProcess(status, output, errors)
 
-    def close(self) -> None:
-        """End the server; what it has forked goes on."""
-        self._control.close()
-        self._process.wait()
-
 
 def read_all(pipe: TextIO | None) -> str:
     """Read a pipe until its end, and close it."""
@@ -176,27 +172,72 @@ def open_pipe() -> tuple[TextIO, int]:
     return os.fdopen(readable, encoding="utf-8"), writable
 
 
+@contextlib.contextmanager
+def running() -> Iterator[str]:
+    """Run the server, and yield its address; what it has forked goes on after its end."""
+    address = f"fork-server-{secrets.token_hex(8)}"
+    environment = {k: v for k, v in os.environ.items() if k not in COVERAGE}
+    kept, parent = socket.socketpair()
+    with kept, parent, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(f"\0{address}")
+        listener.listen()
+        files = [listener.fileno(), parent.fileno()]
+        command = [sys.executable, __file__, *map(str, files)]
+        process = subprocess.Popen(command, env=environment, pass_fds=files)
+        parent.close()
+        yield address
+        kept.close()
+        process.wait()
+
+
 @cache
-def start_server() -> ForkServer:
-    """Start the server that all tests of this process use, or return it."""
-    server = ForkServer()
-    atexit.register(server.close)
-    return server
+def connect() -> ForkServer:
+    """Return the connection of this process to the server."""
+    return ForkServer(os.environ[ADDRESS])
 
 
-def serve(commands: socket.socket) -> list[str]:
-    """Fork for each command until the socket is closed; return the arguments in each child."""
+def serve(listener: socket.socket, parent: socket.socket) -> list[str]:
+    """Fork for each command until the parent ends; return the arguments in each child."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    clients: list[socket.socket] = []
     while True:
-        received, files, _, _ = socket.recv_fds(commands, MAX_COMMAND, 3)
-        if not received:
+        readable, _, _ = select.select([parent, listener, *clients], [], [])
+        if parent in readable:
             os._exit(0)
-        if os.fork() == 0:
-            break
-        for file in files:
-            os.close(file)
-    commands.close()
+        if listener in readable:
+            clients.append(listener.accept()[0])
+            import_libraries()
+        for client in clients:
+            if client not in readable:
+                continue
+            received, files, _, _ = socket.recv_fds(client, MAX_COMMAND, 3)
+            if received and os.fork() == 0:
+                for each in (parent, listener, *clients):
+                    each.close()
+                return start_child(received, files)
+            for file in files:
+                os.close(file)
+        clients = [client for client in clients if not has_left(client)]
+
+
+def has_left(client: socket.socket) -> bool:
+    """Return whether a client has closed its connection."""
+    with contextlib.suppress(BlockingIOError):
+        return client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    return False
+
+
+@cache
+def import_libraries() -> None:
+    """Import what most processes need, once there is somebody who asks for processes."""
+    for library in LIBRARIES:
+        importlib.import_module(library)
+    gc.freeze()  # what all share is not searched, and so not copied
+
+
+def start_child(received: bytes, files: list[int]) -> list[str]:
+    """Fork once more, so that this process can report the end; return the child's arguments."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     status, stdout, stderr = files
     child = os.fork()
@@ -233,8 +274,6 @@ def enter(command: dict[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    for library in LIBRARIES:
-        importlib.import_module(library)
-    gc.freeze()  # what all share is not searched, and so not copied
-    sys.argv = serve(socket.socket(fileno=int(sys.argv[1])))
+    of_tests, of_parent = (socket.socket(fileno=int(fileno)) for fileno in sys.argv[1:])
+    sys.argv = serve(of_tests, of_parent)
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

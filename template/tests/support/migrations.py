@@ -1,12 +1,14 @@
 """Bring the tables of a database to the newest version, as a deployment does."""
 
+import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.support.fork_server import CAN_FORK, start_server
+from dev.postgres import new_database
+from tests.support.fork_server import CAN_FORK, connect
 from tests.support.service import ROOT
 
 
@@ -34,7 +36,7 @@ def run_alembic(
     command = ["alembic", *arguments]
     environment = os.environ | {"DATABASE_URL": url} | dict(settings or {})
     if CAN_FORK:
-        process = start_server().start(command, folder, environment, subprocess.PIPE)
+        process = connect().start(command, folder, environment, subprocess.PIPE)
         output, errors = process.communicate()
         return subprocess.CompletedProcess(command, process.wait(), output, errors)
     return subprocess.run(
@@ -51,3 +53,11 @@ def migrate(url: str) -> None:
     """Run the migrations of a database; the test fails where they fail."""
     process = run_migrations(url)
     assert process.returncode == 0, process.stderr
+
+
+@contextlib.contextmanager
+def own_database() -> Iterator[str]:
+    """Create a database with the service's tables, yield its URL, and drop it."""
+    with new_database(os.environ["DATABASE_URL"]) as url:
+        migrate(url)
+        yield url

@@ -20,7 +20,7 @@ from dev.ports import free_port
 # copier: if auth != "none"
 from tests.support.callers import credentials
 # copier: endif
-from tests.support.fork_server import CAN_FORK, ForkedProcess, start_server
+from tests.support.fork_server import CAN_FORK, ForkedProcess, connect
 
 ROOT = Path(__file__).resolve().parents[2]
 FAULTY = Path(__file__).with_name("faulty.py")
@@ -188,7 +188,7 @@ def launch(
     environment = os.environ | {"PORT": str(port), "HOST": "127.0.0.1"} | (env or {})
     option, *arguments = (argument.replace("PORT", str(port)) for argument in command)
     if CAN_FORK and option == "-m":
-        return Service(start_server().start(arguments, cwd, environment, stdout), url)
+        return Service(connect().start(arguments, cwd, environment, stdout), url)
     process = subprocess.Popen(
         [sys.executable, option, *arguments],
         cwd=cwd,
