@@ -52,6 +52,18 @@ def limited_faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service
         yield started
 
 
+@pytest.fixture(scope="module")
+def impatient() -> Iterator[Service]:
+    """Run the service with a server that closes idle connections soon."""
+    start = (
+        "import uvicorn; from src.airtight.server import Limits, limited_http; "
+        "uvicorn.run('src.main:app', port=PORT, http=limited_http(Limits()),"
+        " timeout_keep_alive=1, log_config=None, access_log=False)"
+    )
+    with running("-c", start) as started:
+        yield started
+
+
 @contextlib.contextmanager
 def connection(service: Service) -> Iterator[socket.socket]:
     """Open a connection to the service."""
@@ -129,14 +141,9 @@ def test_connection_without_a_request_is_closed(service: Service) -> None:
     assert len(failures(service.records())) == before
 
 
-def test_idle_connection_is_closed() -> None:
+def test_idle_connection_is_closed(impatient: Service) -> None:
     """After a response, a connection without another request is closed by uvicorn's option."""
-    start = (
-        "import uvicorn; from src.airtight.server import Limits, limited_http; "
-        "uvicorn.run('src.main:app', port=PORT, http=limited_http(Limits()),"
-        " timeout_keep_alive=1, log_config=None, access_log=False)"
-    )
-    with running("-c", start) as service, connection(service) as client:
+    with connection(impatient) as client:
         client.sendall((GET + b"\r\n") * 2)
         assert read_all(client).count(b"HTTP/1.1 200 ") == 2
 
@@ -148,9 +155,9 @@ def test_body_has_to_arrive_in_time(limited_faulty: Service) -> None:
         assert_refused(limited_faulty, read_all(client), 408, "RequestTimeoutError")
 
 
-def test_body_that_nobody_reads_ends_with_the_connection(service: Service) -> None:
+def test_body_that_nobody_reads_ends_with_the_connection(impatient: Service) -> None:
     """A response does not wait for a body that is not needed, nor does the connection."""
-    with connection(service) as client:
+    with connection(impatient) as client:
         client.sendall(GET.replace(b"GET", b"PUT") + b"Content-Length: 10\r\n\r\n{")
         assert read_all(client).startswith(b"HTTP/1.1 405 ")
 

@@ -28,7 +28,7 @@ def scrape(service: Service, **headers: str) -> Samples:
 
     Each scrape is a new connection, since several workers take turns to accept them.
     """
-    response = httpx2.get(f"{service.url}/metrics", headers=headers)
+    response = httpx2.get(f"{service.url}/metrics", headers=headers, verify=False)
     assert response.status_code == 200
     assert response.headers["content-type"].startswith("text/plain")
     samples: Samples = {}
@@ -147,7 +147,7 @@ def test_metrics_are_those_of_all_workers(tmp_path: Path) -> None:
     with running(env=env) as service:
         service.wait(lambda _: len(workers(service)) >= 2)
         for _ in range(40):
-            httpx2.get(f"{service.url}/nowhere")
+            httpx2.get(f"{service.url}/nowhere", verify=False)
         assert_unmatched(service, 40)
         killed = workers(service)[0]
         (gauge,) = tmp_path.glob(f"metrics-*/gauge_livesum_{killed}.db")

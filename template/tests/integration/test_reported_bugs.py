@@ -155,7 +155,7 @@ LATE = {
 
 def read_until_cut(service: Service, path: str) -> httpx2.Response:
     """Read a stream of which the client has to see that it is incomplete."""
-    with httpx2.stream("GET", service.url + path) as response:
+    with httpx2.stream("GET", service.url + path, verify=False) as response:
         chunks = response.iter_raw()
         assert b"first" in next(chunks)
         with pytest.raises(httpx2.RemoteProtocolError):
@@ -177,7 +177,7 @@ def test_stream_that_fails_with_any_status_is_cut_and_logged_once(
 def read_events(service: Service, path: str) -> httpx2.Response:
     """Read as many events as arrive; FastAPI may end the stream before it raises the error."""
     with (
-        httpx2.stream("GET", service.url + path) as response,
+        httpx2.stream("GET", service.url + path, verify=False) as response,
         contextlib.suppress(httpx2.RemoteProtocolError),
     ):
         response.read()
@@ -653,7 +653,7 @@ def test_stream_that_is_open_at_the_end_leaves_one_record(
 ) -> None:
     """A stream that is open at SIGTERM has one access line, and is at most one failure."""
     with start("app", "--timeout-graceful-shutdown", "1") as service:
-        with httpx2.stream("GET", f"{service.url}/open/{kind}") as response:
+        with httpx2.stream("GET", f"{service.url}/open/{kind}", verify=False) as response:
             chunks = response.iter_raw()
             assert b"first" in next(chunks)
             service.process.send_signal(signal.SIGTERM)

@@ -143,10 +143,11 @@ async def test_service_that_fails_is_an_error_of_our_own(
     handler: Handler, error: type[UpstreamError]
 ) -> None:
     """Whatever a service sends, or does not, the call ends soon with an own error and a cause."""
+    timeout = 0.3 if error is UpstreamTimeoutError else 30
     async with (
         serving(handler) as url,
-        UpstreamClient(url, timeout=0.3, max_response_size=1000) as client,
-        asyncio.timeout(30),
+        UpstreamClient(url, timeout=timeout, max_response_size=1000) as client,
+        asyncio.timeout(60),
     ):
         with pytest.raises(error) as caught:
             await client.get("/")

@@ -71,8 +71,8 @@ def test_steps_of_a_body_do_not_grow(pieces: list[str]) -> None:
         lambda count: [[text]] * count,
     ]
     for shape in shapes:
-        small = shape(10_000)
-        large = shape(100_000)
+        small = shape(3_000)
+        large = shape(30_000)
         _describe_body(small)
         assert count_steps(lambda: _describe_body(large)) <= 1.2 * count_steps(  # noqa: B023
             lambda: _describe_body(small)  # noqa: B023
