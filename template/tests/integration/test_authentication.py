@@ -170,4 +170,4 @@ def test_websocket_is_closed_as_well(service: Service) -> None:
         open_websocket(service)
     assert refused.value.response.status_code == 401
     with open_websocket(service, **credentials()) as websocket:
-        assert websocket.recv(timeout=30, verify=False) == SUBJECT
+        assert websocket.recv(timeout=30) == SUBJECT
