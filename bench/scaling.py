@@ -96,7 +96,10 @@ def cpu_of(processes: list[psutil.Process]) -> float:
 @contextlib.contextmanager
 def running_stores(folder: Path) -> Iterator[Stores]:
     """Run stores with the tables of a service."""
-    with stores.running() as urls:
+    with contextlib.ExitStack() as stack:
+        data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stores-")))
+        data.chmod(0o755)  # a store may run as another user
+        urls = stack.enter_context(stores.running(data, durable=False))
         opened = Stores(urls)
         if sys.platform == "linux":
             opened.pin()

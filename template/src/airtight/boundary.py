@@ -146,7 +146,7 @@ class Exchange:
         scope[EXCHANGE] = self
 
     def _note_body(self, headers: Mapping[bytes, bytes]) -> None:
-        """Note whether there is no body, or one whose length nobody can mean."""
+        """Note whether the request has no body, or a Content-Length of too many digits."""
         content_length = headers.get(b"content-length")
         if content_length is not None:
             if len(content_length) > MAX_LENGTH_DIGITS:
@@ -267,9 +267,9 @@ class Exchange:
         return header
 
     async def _replace_413(self, message: Message) -> bool:
-        """Replace Starlette's own answer to a body that is too large; return whether it is that one.
+        """Replace a 413 that Starlette sends itself, in plain text; return whether this is one.
 
-        Starlette answers in plain text.
+        Before any other 413, read the rest of the body.
         """
         found = dict(message.get("headers", ()))
         if (

@@ -2,8 +2,8 @@
 
 uvicorn's parser, httptools, accepts headers without end and pipelined requests without number, and
 waits for the rest of a request for ever. Its other one, h11, limits the first two, and takes 100
-microseconds more for each request. What is added here takes no more than uvicorn's timer of each
-response did, in whose place one for all connections is.
+microseconds more for each request. What is added here costs nothing on balance: one timer for all
+connections replaces uvicorn's timer for each response.
 """
 
 import asyncio
