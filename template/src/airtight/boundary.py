@@ -36,8 +36,8 @@ EXCHANGE = "airtight.exchange"  # the key of a scope that has a boundary around 
 # The key of the class of error with which the server refuses a request.
 REFUSAL = "airtight.refusal"
 
-NAME = itemgetter(0)  # of a header
-VALUE = itemgetter(1)
+header_name = itemgetter(0)
+header_value = itemgetter(1)
 
 Header = tuple[bytes, bytes]
 Respond = Callable[[Scope, BaseException], Awaitable[Response]]
@@ -437,15 +437,15 @@ def check_start(status: Any, headers: Sequence[Header]) -> tuple[bytes, ...]:
     if not isinstance(status, int) or not 100 <= status <= 599:
         raise InvalidResponseError(f"status {status!r:.50} cannot be sent")
     try:
-        names = lower_names(tuple(map(NAME, headers)))
-        all_values = b"".join(map(VALUE, headers))
+        names = lower_names(tuple(map(header_name, headers)))
+        all_values = b"".join(map(header_value, headers))
     except TypeError:
         raise InvalidResponseError("a header is not of bytes") from None
     if INVALID_VALUE.search(all_values):
         raise InvalidResponseError("a header has a character that cannot be sent")
     if b"content-length" in names:
         for name, header in zip(names, headers, strict=True):
-            if name == b"content-length" and not VALUE(header).isdigit():
+            if name == b"content-length" and not header_value(header).isdigit():
                 raise InvalidResponseError("Content-Length is not a number")
     return names
 
