@@ -2,7 +2,7 @@
 
 Each figure compares servers that run at the same time and are loaded in turn, so only the ratios
 hold on other machines. What Airtight is compared with has the same routers, so that the ratios leave
-out what FastAPI spends on them.
+out what FastAPI spends on them. Airtight is served as `src/main.py` does it, with all limits.
 """
 
 import argparse
