@@ -31,6 +31,15 @@ TIMEOUT = 30.0  # seconds
 GRACE_PERIOD = 20.0  # seconds, after which Docker and others kill a service
 
 
+def serve(app: str, limits: str = "", **options: int) -> str:
+    """Return code that serves an application with limits, and with options of uvicorn."""
+    return (
+        "import uvicorn; from src.airtight.server import Limits, limited_http; "
+        f"uvicorn.run({app!r}, port=PORT, http=limited_http(Limits({limits})),"
+        f" log_config=None, access_log=False, **{options})"
+    )
+
+
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
     """Run the service with limits that are reached soon."""
@@ -42,11 +51,7 @@ def service() -> Iterator[Service]:
 def limited_faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Run a service with routes that take long, and with the same limits."""
     folder = copy_with(FAULTY, tmp_path_factory.mktemp("limited"))
-    start = (
-        "import uvicorn; from src.airtight.server import Limits, limited_http; "
-        f"uvicorn.run('src.faulty:app', port=PORT, http=limited_http(Limits({CONNECTIONS}, 1, 1)),"
-        " log_config=None, access_log=False)"
-    )
+    start = serve("src.faulty:app", f"{CONNECTIONS}, 1, 1")
     with running("-c", start, cwd=folder) as started:
         started.client.close()  # a connection that it holds would be the first to make room
         yield started
@@ -55,12 +60,7 @@ def limited_faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service
 @pytest.fixture(scope="module")
 def impatient() -> Iterator[Service]:
     """Run the service with a server that closes idle connections soon."""
-    start = (
-        "import uvicorn; from src.airtight.server import Limits, limited_http; "
-        "uvicorn.run('src.main:app', port=PORT, http=limited_http(Limits()),"
-        " timeout_keep_alive=1, log_config=None, access_log=False)"
-    )
-    with running("-c", start) as started:
+    with running("-c", serve("src.main:app", timeout_keep_alive=1)) as started:
         yield started
 
 

@@ -208,24 +208,18 @@ def serve(listener: socket.socket, parent: socket.socket) -> list[str]:
         if listener in readable:
             clients.append(listener.accept()[0])
             import_libraries()
-        for client in clients:
-            if client not in readable:
-                continue
+        for client in [client for client in clients if client in readable]:
             received, files, _, _ = socket.recv_fds(client, MAX_COMMAND, 3)
-            if received and os.fork() == 0:
+            if not received:  # the client has left
+                clients.remove(client)
+                client.close()
+                continue
+            if os.fork() == 0:
                 for each in (parent, listener, *clients):
                     each.close()
                 return start_child(received, files)
             for file in files:
                 os.close(file)
-        clients = [client for client in clients if not has_left(client)]
-
-
-def has_left(client: socket.socket) -> bool:
-    """Return whether a client has closed its connection."""
-    with contextlib.suppress(BlockingIOError):
-        return client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-    return False
 
 
 @cache
