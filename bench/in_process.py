@@ -110,6 +110,7 @@ def build_scope() -> dict[str, Any]:
         "query_string": b"",
         "headers": [(b"host", b"127.0.0.1:8000")],
         "state": {},
+        "airtight.announced": True,  # as Airtight's server says
     }
 
 

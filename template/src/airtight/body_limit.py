@@ -6,6 +6,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .context import members
 
+# A key of scopes whose server reads no body that no header announces, as RFC 9112 says.
+ANNOUNCED = "airtight.announced"
 NO_BODY = "airtight.no_body"  # a key of scopes whose request has none
 
 

@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..utils.errors import APIError, RequestTooLargeError, UnavailableError
-from .body_limit import NO_BODY
+from .body_limit import ANNOUNCED, NO_BODY
 from .classification import close_code, is_cancelled_from_outside, must_propagate
 from .context import RequestContext, current_context, is_oversized, members
 from .hooks import request_started
@@ -151,8 +151,8 @@ class Exchange:
         if content_length is not None:
             if len(content_length) > MAX_LENGTH_DIGITS:
                 self._refusal = RequestTooLargeError
-        elif b"transfer-encoding" not in headers and self.scope.get("http_version") == "1.1":
-            self.scope[NO_BODY] = True  # RFC 9112, 6.3; HTTP/2 announces none
+        elif ANNOUNCED in self.scope and b"transfer-encoding" not in headers:
+            self.scope[NO_BODY] = True
 
     async def serve(self) -> None:
         """Serve the request; an exception that somebody outside waits for goes on."""

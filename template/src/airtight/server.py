@@ -27,6 +27,7 @@ from ..utils.errors import (
     OverloadedError,
     RequestTimeoutError,
 )
+from .body_limit import ANNOUNCED
 from .boundary import MAX_LENGTH_DIGITS, REFUSAL
 
 MAX_HEADER_BYTES = 32_768  # of a request line and all headers
@@ -204,6 +205,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Note that a request begins."""
         super().on_message_begin()
+        self.scope[ANNOUNCED] = True
         self.waiting_since = next(_numbers)
         self._is_in_headers = True
         self._header_bytes = 0
