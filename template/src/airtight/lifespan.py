@@ -98,6 +98,15 @@ async def _wait_for_open_requests() -> None:
         await asyncio.sleep(POLL_INTERVAL)
 
 
+async def _call_stop_hooks() -> None:
+    """Call what others want to do at the end; one that fails keeps none of the others from it."""
+    for hook in service_stopped:
+        try:
+            await hook()
+        except Exception as exc:  # noqa: BLE001 - it is of others
+            report_exception(exc)
+
+
 @asynccontextmanager
 async def report_lifespan_errors() -> AsyncIterator[None]:
     """Log what prevents the application from starting or stopping, and what its tasks leave."""
@@ -115,8 +124,7 @@ async def report_lifespan_errors() -> AsyncIterator[None]:
         raise
     finally:
         await _wait_for_open_requests()
-        for stop in service_stopped:
-            await stop()
+        await _call_stop_hooks()
         loop.set_exception_handler(previous)
         restore_exception_hooks()
         current_context.reset(token)

@@ -102,3 +102,23 @@ async def test_error_that_ends_the_start_is_logged(
     (record,) = caplog.records
     assert record.levelname == "CRITICAL"
     assert record.message == "the service cannot run"
+
+
+async def test_failure_while_the_service_stops_is_logged(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A function that fails at the end is one CRITICAL, and those after it are called."""
+    called = []
+
+    async def fail() -> None:
+        raise KeyError("cannot flush")
+
+    async def flush() -> None:
+        called.append("flush")
+
+    monkeypatch.setattr("src.airtight.lifespan.service_stopped", [fail, flush])
+    async with report_lifespan_errors():
+        pass
+    assert called == ["flush"]
+    (record,) = caplog.records
+    assert (record.levelname, record.message) == ("CRITICAL", "unexpected error")
