@@ -12,6 +12,7 @@ from typing import Annotated
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, FastAPI, Response
+from pydantic import TypeAdapter
 from redis.asyncio import Redis
 from sqlalchemy import DateTime, func
 from sqlalchemy.dialects.postgresql import JSONB
@@ -29,6 +30,7 @@ engine = create_async_engine(URL)
 open_session = async_sessionmaker(engine, expire_on_commit=False)
 redis = Redis.from_url(os.environ["REDIS_URL"])
 router = APIRouter(prefix="/decisions")
+features_adapter = TypeAdapter(Features)
 logger = logging.getLogger(__name__)
 
 
@@ -62,9 +64,9 @@ async def find_features(application: CreditApplication) -> dict[str, float]:
     key = f"usual:{digest}"
     cached = await redis.get(key)
     if cached is not None:
-        return Features.model_validate_json(cached).root
+        return features_adapter.validate_json(cached)
     features = scorecard.features(application)
-    await redis.set(key, Features(features).model_dump_json(), ex=settings.features_ttl)
+    await redis.set(key, features_adapter.dump_json(features), ex=settings.features_ttl)
     return features
 
 

@@ -4,7 +4,7 @@ import json
 from uuid import UUID, uuid4
 
 from src.connectors.postgres import Executor
-from src.models.credit_score import Decision, Score
+from src.models.credit_score import Decision, Features, Score
 from src.utils.errors import DecisionNotFoundError
 
 INSERT_DECISION = """
@@ -25,7 +25,7 @@ class DecisionRepository:
     def __init__(self, database: Executor) -> None:
         self._database = database
 
-    async def add(self, score: Score, features: dict[str, float]) -> Decision:
+    async def add(self, score: Score, features: Features) -> Decision:
         """Store a decision with the features that it is based on."""
         row = await self._database.fetchrow(
             INSERT_DECISION,

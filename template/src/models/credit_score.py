@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, Field, FiniteFloat, RootModel, ValidationError
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from src.utils.errors import CreditScoringModelNotFoundError
 
+Features = dict[str, FiniteFloat]  # the weight of each value of an application
 Goods = Literal["new_car", "used_car", "furniture", "electronics", "appliances", "repairs"]
 
 
@@ -31,10 +32,6 @@ class CreditApplication(BaseModel, extra="forbid"):
     )
     other_debtors: Literal["none", "co_applicant", "guarantor"] = "none"
     other_installments: Literal["none", "bank", "stores"] = "none"
-
-
-class Features(RootModel[dict[str, FiniteFloat]]):
-    """The weight of each value of an application, as it is cached."""
 
 
 class Score(BaseModel):
@@ -71,7 +68,7 @@ class Scorecard(BaseModel):
         except (OSError, ValidationError) as exc:
             raise CreditScoringModelNotFoundError(path) from exc
 
-    def features(self, application: CreditApplication) -> dict[str, float]:
+    def features(self, application: CreditApplication) -> Features:
         """Return the weight of each value of an application."""
         values = application.model_dump()
         weights = {}
@@ -82,7 +79,7 @@ class Scorecard(BaseModel):
             weights[name] = bins[position][1]
         return weights
 
-    def could_give(self, features: dict[str, float]) -> bool:
+    def could_give(self, features: Features) -> bool:
         """Return whether features can come from this model, and not from another or from nowhere."""
         possible = {name: set(weights.values()) for name, weights in self.categories.items()}
         for name, bins in self.numbers.items():
@@ -91,7 +88,7 @@ class Scorecard(BaseModel):
             return False
         return all(weight in possible[name] for name, weight in features.items())
 
-    def score(self, features: dict[str, float]) -> Score:
+    def score(self, features: Features) -> Score:
         """Return what the weights add up to."""
         log_odds = self.intercept + sum(features.values())
         probability = round(1 / (1 + exp(-log_odds)), 4)

@@ -17,6 +17,7 @@ from dev.requests import APPLICATION
 # copier: if auth != "none"
 from src.api.authentication import authenticate
 # copier: endif
+from src.clients.cache import Cache
 from src.clients.decisions import DecisionRepository
 from src.clients.redis import BaseRedisClient
 from src.connectors.redis import RedisConnector
@@ -59,9 +60,9 @@ async def world() -> AsyncIterator[World]:
     transaction = connection.transaction()
     await transaction.start()
     app = create_app()
-    cache = BaseRedisClient(redis, prefix)
+    cache = Cache(BaseRedisClient(redis, prefix), OutageLog())
     repository = DecisionRepository(connection)
-    app.state.decisions = DecisionService(MODEL, cache, repository, 60, OutageLog())
+    app.state.decisions = DecisionService(MODEL, cache, repository, 60)
     # copier: if auth != "none"
     app.dependency_overrides[authenticate] = lambda: Principal("tests")
     # copier: endif
