@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from tests.support.files import change, read, write
 from tests.support.readability import banned_names, dense, large_functions
 from tests.support.readability import read as read_sources
 from tests.support.repositories import commit, git
-from tests.support.services import ENVIRONMENT, Done, make, run
+from tests.support.services import Done, make, run
 from tests.support.template import EVERYTHING, Answers, render_into
 
 KINDS: dict[str, Answers] = {
@@ -61,15 +60,13 @@ MIGRATIONS = [
 
 
 @pytest.fixture(scope="module")
-def environment_folder(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def environment_folder(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Render a service and install what it needs."""
     folder = tmp_path_factory.mktemp("resource") / "service"
     render_into(folder, snapshot, {"auth": "jwt"})
     done = run(folder, sys.executable, "-m", "dev", "run", "python", "--version")
     assert done.returncode == 0, done.stdout
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setitem(ENVIRONMENT, "MYPY_CACHE_DIR", str(folder.with_name("mypy")))
-        yield folder
+    return folder
 
 
 def start_project(folder: Path, snapshot: Path, environment: Path, answers: Answers) -> Path:
@@ -231,6 +228,8 @@ REFUSED: list[tuple[str, str, str]] = [
     ("testimonial", "name:str", "pytest takes what starts with test for a test"),
     ("page", "name:str", "page is used for something else"),
     ("a" * 25, "name:str", "is too long: use at most 24 characters"),
+    ("l", "name:str", "l is too short: use a word, such as customer"),
+    ("customer", "l:str", "l looks like 1"),
     ("customer", "", "a resource needs fields, such as email:str:unique"),
     ("customer", "name", "'name' describes no field: write name:type"),
     ("customer", "name:", "'name:' describes no field"),

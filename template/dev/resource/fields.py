@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import BaseModel
 
-from dev.resource.names import MAX_LENGTH, NAME_PATTERN, is_reserved_in_python, quote
+from dev.resource.names import NAME_PATTERN, check_form, is_reserved_in_python, quote
 
 USAGE = "such as email:str:unique, born:date?, status:enum(open,paid) or customer:ref(customer)"
 FIELD = re.compile(
@@ -265,10 +265,9 @@ def _reference(name: str, arguments: list[str]) -> Field:
 
 
 def _check_name(name: str) -> None:
-    if not NAME_PATTERN.fullmatch(name):
-        sys.exit(f"{name!r} is no name: use small letters, digits and _, such as email")
-    if len(name) > MAX_LENGTH:
-        sys.exit(f"{name} is too long: use at most {MAX_LENGTH} characters")
+    check_form(name, "email")
+    if name == "l":
+        sys.exit("l looks like 1, which `make lint` refuses: use a longer name")
     if name in OWN:
         sys.exit(f"{name}: each resource has {', '.join(OWN)} already; leave it out")
     if is_reserved_in_python(name) or hasattr(BaseModel, name):

@@ -112,11 +112,23 @@ def _looks_plural(name: str) -> bool:
     return name.endswith("s") and not name.endswith(("ss", "us", "is"))
 
 
-def _check(name: str, example: str) -> None:
+def check_form(name: str, example: str) -> None:
+    """Exit with one line if no code or table can have a name.
+
+    Args:
+        name: of a resource or of a field.
+        example: a name that is fine.
+    """
     if not NAME_PATTERN.fullmatch(name):
         sys.exit(f"{name!r} is no name: use small letters, digits and _, such as {example}")
     if len(name) > MAX_LENGTH:
         sys.exit(f"{name} is too long: use at most {MAX_LENGTH} characters")
+
+
+def _check(name: str, example: str) -> None:
+    check_form(name, example)
+    if len(name) == 1:
+        sys.exit(f"{name} is too short: use a word, such as {example}")
     if is_reserved_in_python(name):
         sys.exit(f"{name} is a word of Python's: try own_{name}")
     if name in TAKEN:
