@@ -190,5 +190,6 @@ def _without_body_headers(headers: Any) -> dict[str, str] | None:
 def _describe_body(body: Any) -> str:
     """Return as much of a body as a record holds, without secrets."""
     text = redact_text(body) if isinstance(body, str) else to_json(redact(body)).decode()
-    text = "".join(character if character.isprintable() else " " for character in text)
+    if not text.isprintable():
+        text = "".join(character if character.isprintable() else " " for character in text)
     return text.encode()[:SHOWN_BODY].decode(errors="ignore")

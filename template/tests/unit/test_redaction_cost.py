@@ -6,6 +6,7 @@ Steps are counted and not seconds: lines of Python, and repetitions that a patte
 import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from re import _constants as codes  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from types import FrameType, ModuleType
@@ -59,7 +60,7 @@ def test_steps_of_a_text_grow_in_a_straight_line(pieces: list[str]) -> None:
     assert twice <= 2.2 * once + 200, pattern
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=8))
 def test_steps_of_a_body_do_not_grow(pieces: list[str]) -> None:
     """A body is cut before it is searched."""
@@ -73,10 +74,10 @@ def test_steps_of_a_body_do_not_grow(pieces: list[str]) -> None:
     for shape in shapes:
         small = shape(3_000)
         large = shape(30_000)
-        _describe_body(small)
-        assert count_steps(lambda: _describe_body(large)) <= 1.2 * count_steps(  # noqa: B023
-            lambda: _describe_body(small)  # noqa: B023
-        )
+        _describe_body(small)  # names are judged once
+        few = count_steps(partial(_describe_body, small))
+        many = count_steps(partial(_describe_body, large))
+        assert many <= 1.2 * few + 200
 
 
 def patterns() -> Iterator[Any]:
