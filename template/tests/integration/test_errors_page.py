@@ -3,11 +3,9 @@
 import contextlib
 import json
 import logging
-import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from html import escape, unescape
@@ -18,7 +16,7 @@ import pytest
 
 from dev.errors_page import add_failure
 from dev.errors_page import failures as failures_kept
-from tests.support.service import FAULTY, ROOT, Service, access, copy_with, failures, running
+from tests.support.service import FAULTY, ROOT, Service, access, copy_with, failures, run, running
 
 UVICORN = ("-m", "uvicorn", "src.faulty:app", "--port", "PORT")
 PATH = "/debug/errors"
@@ -303,15 +301,8 @@ def test_production_imports_and_keeps_nothing() -> None:
     code += "print(json.dumps([sorted(m for m in sys.modules if m.split('.')[0] == 'dev'), len(w.request_started)]))"
     seen = {}
     for environment in (PRODUCTION, {"ENVIRONMENT": "development"}):
-        env = os.environ | environment
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=ROOT,
-            env=env,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        done = run("-c", code, env=environment)
+        assert done.returncode == 0, done.stderr
         seen[environment["ENVIRONMENT"]] = json.loads(done.stdout)
     assert seen["production"][0] == []
     assert seen["development"] == [["dev", "dev.errors_page"], seen["production"][1] + 1]

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -27,7 +25,7 @@ from starlette.websockets import WebSocketDisconnect
 from src.main import create_app
 from src.utils.errors import UnavailableError
 from tests.integration.test_escapes import assert_body
-from tests.support.service import ROOT
+from tests.support.service import run
 
 router = APIRouter()
 
@@ -382,9 +380,8 @@ def test_instrumentation_finds_the_layer_it_looks_for() -> None:
 
 def run_python(code: str) -> list[str]:
     """Run code in a process of its own, and return the lines that it prints."""
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = run("-c", code)
+    assert done.returncode == 0, done.stderr
     return [line for line in done.stdout.splitlines() if not line.startswith(("{", "20", " "))]
 
 
@@ -479,7 +476,5 @@ def test_hooks_of_others_are_called_and_restored(
 def test_import_alone_calls_hooks_of_others() -> None:
     """Importing the application takes nobody's hooks away."""
     code = "import sys; sys.excepthook = lambda *_: print('called'); import src.main; {}['missing']"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = run("-c", code)
     assert "called" in done.stdout

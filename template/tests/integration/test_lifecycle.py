@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +11,6 @@ import pytest
 
 from tests.support.service import (
     FAULTY,
-    ROOT,
     Service,
     access,
     assert_fields,
@@ -21,6 +18,7 @@ from tests.support.service import (
     failures,
     launch,
     request_id,
+    run,
     running,
     statuses,
     wait_until_live,
@@ -259,13 +257,7 @@ thread.join()
 
 def test_failed_task_and_thread_are_logged() -> None:
     """What fails outside of any request is logged in the same form."""
-    done = subprocess.run(
-        [sys.executable, "-c", FAILING_SCRIPT],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run("-c", FAILING_SCRIPT)
     assert done.returncode == 1
     records = [json.loads(line) for line in done.stdout.splitlines()]
     messages = [record["message"] for record in records]

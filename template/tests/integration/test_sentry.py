@@ -3,8 +3,6 @@
 import base64
 import copy
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import httpx2
 import pytest
 
 from tests.integration.test_escapes import CASES, ORIGIN
-from tests.support.service import FAULTY, ROOT, copy_with, launch, running
+from tests.support.service import FAULTY, copy_with, launch, run, running
 from tests.support.sink import receiving
 
 LEVELS = {"ERROR": "error", "CRITICAL": "fatal"}
@@ -149,11 +147,5 @@ print(sentry_sdk.get_client().is_active())
 
 def test_nothing_is_sent_without_a_dsn() -> None:
     """Without a DSN Sentry is off."""
-    done = subprocess.run(
-        [sys.executable, "-c", IS_ACTIVE],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run("-c", IS_ACTIVE)
     assert done.stdout.strip() == "False"

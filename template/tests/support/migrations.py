@@ -3,13 +3,11 @@
 import contextlib
 import os
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dev.postgres import new_database
-from tests.support.fork_server import CAN_FORK, connect
-from tests.support.service import ROOT
+from tests.support.service import ROOT, run
 
 
 def run_migrations(url: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -33,20 +31,8 @@ def run_alembic(
         folder: of the service.
         settings: by the names of their environment variables.
     """
-    command = ["alembic", *arguments]
-    environment = os.environ | {"DATABASE_URL": url} | dict(settings or {})
-    if CAN_FORK:
-        process = connect().start(command, folder, environment, subprocess.PIPE)
-        output, errors = process.communicate()
-        return subprocess.CompletedProcess(command, process.wait(), output, errors)
-    return subprocess.run(
-        [sys.executable, "-m", *command],
-        check=False,
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    env = {"DATABASE_URL": url} | dict(settings or {})
+    return run("-m", "alembic", *arguments, cwd=folder, env=env)
 
 
 def migrate(url: str) -> None:

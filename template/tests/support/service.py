@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -189,11 +189,11 @@ def launch(
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = os.environ | {"PORT": str(port), "HOST": "127.0.0.1"} | (env or {})
-    option, *arguments = (argument.replace("PORT", str(port)) for argument in command)
-    if CAN_FORK and option == "-m":
+    arguments = [argument.replace("PORT", str(port)) for argument in command]
+    if CAN_FORK:
         return Service(connect().start(arguments, cwd, environment, stdout), url)
     process = subprocess.Popen(
-        [sys.executable, option, *arguments],
+        [sys.executable, *arguments],
         cwd=cwd,
         env=environment,
         stdout=stdout,
@@ -202,6 +202,31 @@ def launch(
         encoding="utf-8",
     )
     return Service(process, url)
+
+
+def run(
+    *command: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run Python to its end, and return the process with its exit code and output.
+
+    Args:
+        command: the arguments for Python.
+        cwd: the folder in which it runs.
+        env: settings that differ from those of the tests.
+    """
+    environment = os.environ | dict(env or {})
+    if CAN_FORK:
+        process = connect().start(list(command), cwd, environment, subprocess.PIPE)
+        output, errors = process.communicate()
+        return subprocess.CompletedProcess(command, process.wait(), output, errors)
+    return subprocess.run(
+        [sys.executable, *command],
+        check=False,
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
 
 
 @contextlib.contextmanager
