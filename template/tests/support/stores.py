@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from dev.ports import free_port
+from dev.users import is_running
 
 
 @contextlib.contextmanager
@@ -54,6 +56,10 @@ class Victim:
     def kill(self) -> None:
         """Kill the store, as a crash of its machine would."""
         self.send(signal.SIGKILL)
+        # copier: if "postgres" in stores
+        # With this file PostgreSQL takes a dead process for a running one until its parent notices.
+        (self._folder / "data" / "postmaster.pid").unlink(missing_ok=True)
+        # copier: endif
         self.stop()
 
     def send(self, sent: signal.Signals) -> None:
@@ -63,7 +69,21 @@ class Victim:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.send_signal(sent)
         if sent is signal.SIGKILL:
-            psutil.wait_procs([process], timeout=10)
+            wait_for_end(process.pid)
+
+
+def wait_for_end(pid: int, timeout: float = 10.0) -> None:
+    """Wait until a process has ended, whether or not its parent has noticed.
+
+    Args:
+        pid: the id of the process.
+        timeout: the seconds after which TimeoutError is raised.
+    """
+    deadline = time.monotonic() + timeout
+    while is_running(pid):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"process {pid} runs")
+        time.sleep(0.005)
 
 
 def process_at(port: int) -> psutil.Process:
