@@ -60,10 +60,7 @@ def test_worker_killed_at_any_step_leaves_nothing_undone_or_done_twice(
     orders = kill_workers_at(steps, shop)
     locked = shop.count("emitting")
     assert len(steps) > locked > len(steps) / 8
-    # As if it were two minutes later: workers announce them, and take over what is stuck, only then.
-    shop.query("UPDATE orders SET due_at = now() WHERE due_at IS NOT NULL")
-    shop.query("UPDATE orders SET changed_at = changed_at - interval '2 minutes'")
-    age_pending_messages(shop)
+    pretend_that_time_passes(shop)
     worker = shop.worker(TAX_OFFICE_TIMEOUT="20", EMISSION_TIMEOUT="30")
     worker.wait(lambda _: shop.count() == len(orders), 60)
     shop.assert_settled(*orders)
@@ -102,8 +99,10 @@ def pending_messages(shop: Shop) -> int:
     return int(summary["pending"])
 
 
-def age_pending_messages(shop: Shop) -> None:
-    """Make messages that are read but not acknowledged look as if that were two minutes ago."""
+def pretend_that_time_passes(shop: Shop) -> None:
+    """Make it look two minutes later: only then do workers take over what is stuck."""
+    shop.query("UPDATE orders SET due_at = now() WHERE due_at IS NOT NULL")
+    shop.query("UPDATE orders SET changed_at = changed_at - interval '2 minutes'")
     with redis.Redis.from_url(shop.env["REDIS_URL"]) as client:
         pending = client.xpending_range(shop.stream, "workers", "-", "+", 1_000)
         ids = [message["message_id"] for message in pending]
@@ -122,6 +121,7 @@ def test_order_that_kills_every_worker_is_given_up(shop: Shop, tmp_path: Path) -
     for _ in range(3):
         worker = launch("-m", "src.worker", cwd=folder, env=shop.env)
         assert worker.wait_for_exit() == -signal.SIGKILL
+        pretend_that_time_passes(shop)
     survivor = launch("-m", "src.worker", cwd=folder, env=shop.env)
     survivor.wait(lambda records: lines(records, "deadly", outcome="dead"))
     (record,) = failures(survivor.records("deadly"))

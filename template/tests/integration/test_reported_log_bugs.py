@@ -26,7 +26,7 @@ from tests.support.service import (
 
 ROUTES = Path(__file__).with_name("faulty_more.py")
 COMMAND = ("-m", "uvicorn", "src.faulty:app", "--port", "PORT")
-FOUR_WORKERS = ["--workers", "4", "--timeout-worker-healthcheck", "60"]
+TWO_WORKERS = ["--workers", "2", "--timeout-worker-healthcheck", "60"]
 SIZES: dict[str, Callable[[int], int]] = {
     "long": lambda _: 12_000,
     "medium": lambda _: 6_000,
@@ -234,7 +234,7 @@ def test_pipe_that_is_full_breaks_no_record(folder: Path, size: int) -> None:
 
 @dataclass(frozen=True)
 class WrittenBySeveral:
-    """What four workers have written to one pipe.
+    """What two workers have written to one pipe.
 
     Args:
         records: all of it.
@@ -247,9 +247,9 @@ class WrittenBySeveral:
 
 @pytest.fixture(scope="module")
 def several(folder: Path) -> WrittenBySeveral:
-    """Send requests of several sizes to four workers."""
-    with running(*COMMAND, *FOUR_WORKERS, cwd=folder) as service:
-        expected = {name: send_many(service, 400, size) for name, size in SIZES.items()}
+    """Send requests of several sizes to two workers."""
+    with running(*COMMAND, *TWO_WORKERS, cwd=folder) as service:
+        expected = {name: send_many(service, 120, size) for name, size in SIZES.items()}
         service.stop()
     return WrittenBySeveral(service.records(), expected)
 
