@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from copier._main import Worker
 from jinja2 import Environment
 
 from tests.support import compiled
+from tests.support.services import ENVIRONMENT
 from tests.support.template import IGNORED, ROOT, Render, render_into
 
 
@@ -24,6 +26,20 @@ def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(compiled.FOLDER, str(folder))
         patch.setattr(Environment, "compile", compiled.compile_once(folder))
+        patch.setattr(Worker, "_sync_git_index_executable_bit", compiled.ask_nothing)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def mypy_cache(worker_id: str) -> Iterator[None]:
+    """Have mypy check each library once, and not again in each service that is rendered."""
+    folder = ROOT / ".mypy_cache" / "rendered"
+    own = folder / worker_id  # since two processes cannot write to the same
+    before = folder / "master"
+    if before.exists() and not own.exists():
+        shutil.copytree(before, own)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ENVIRONMENT, "MYPY_CACHE_DIR", str(own))
         yield
 
 

@@ -62,14 +62,12 @@ from fastapi.responses import StreamingResponse
 
 
 @pytest.fixture(scope="module")
-def environment_folder(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def environment_folder(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Render a service and install what it needs."""
     folder = tmp_path_factory.mktemp("commands") / "service"
     render_into(folder, snapshot, {})
     run_command(folder, "run", "python", "--version")
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setitem(ENVIRONMENT, "MYPY_CACHE_DIR", str(folder.with_name("mypy")))
-        yield folder
+    return folder
 
 
 @pytest.fixture
