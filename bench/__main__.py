@@ -44,9 +44,22 @@ PACKAGES = (
 PRODUCTION = {"ENVIRONMENT": "production", "LOG_FORMAT": "json"}
 ROUNDS = int(os.environ.get("ROUNDS", "7"))
 SECONDS = int(os.environ.get("SECONDS", "2"))
+APPLICATIONS = 1_000  # that differ; the features of most are cached when they come again
 POST = """wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
-wrk.body = [[{body}]]
+local requests = {{}}
+local sent = 0
+
+function init()
+  for amount = 1, {count} do
+    requests[amount] = wrk.format(nil, nil, nil, string.format([[{body}]], amount))
+  end
+end
+
+function request()
+  sent = sent % {count} + 1
+  return requests[sent]
+end
 """
 BARE = "bare FastAPI with the same routers, no access log"
 RECIPE = "the usual recipe"
@@ -54,7 +67,8 @@ USUAL = "the usual way"
 USUAL_WAY = (
     "The usual way is [bench/usual.py](../bench/usual.py): a session of SQLAlchemy for each "
     "request, redis-py with its defaults, a middleware for the id, one that logs as JSON, and "
-    "three handlers. Models, scorecard, tables and stores are the same; the stores share wrk's core."
+    "three handlers. Models, scorecard, tables, stores and the thousand applications that are sent in "
+    "turn are the same; the stores share wrk's core."
 )
 OBSERVERS = {
     "nothing": "[]",
@@ -220,7 +234,8 @@ def memory(service: Path) -> list[str]:
 def decisions(folder: Path) -> list[str]:
     """Measure `POST /decisions` on real stores, and find where its time goes."""
     script = folder / "post.lua"
-    script.write_text(POST.format(body=json.dumps(APPLICATION)))
+    body = json.dumps(APPLICATION | {"amount": "%d"}).replace('"%d"', "%d")
+    script.write_text(POST.format(body=body, count=APPLICATIONS))
     stacks = folder / "stacks.txt"
     with running_stores(folder) as opened, contextlib.ExitStack() as stack:
 
