@@ -148,4 +148,5 @@ print(sentry_sdk.get_client().is_active())
 def test_nothing_is_sent_without_a_dsn() -> None:
     """Without a DSN Sentry is off."""
     done = run("-c", IS_ACTIVE)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "False"

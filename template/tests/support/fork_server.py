@@ -272,7 +272,7 @@ def enter(command: dict[str, Any]) -> list[str]:
     return arguments
 
 
-def run(option: str, argument: str) -> None:
+def run_python(option: str, argument: str) -> None:
     """Run what `python -m` or `python -c` would run."""
     if option == "-c":
         exec(argument, {"__name__": "__main__"})
@@ -300,7 +300,7 @@ class QuickExit:
     def run(self, *arguments: str) -> None:
         """Run a module or code, and note the exit code."""
         try:
-            run(*arguments)
+            run_python(*arguments)
         except SystemExit as error:
             self._code = exit_code(error)
             raise

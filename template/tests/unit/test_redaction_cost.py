@@ -60,7 +60,7 @@ def test_steps_of_a_text_grow_in_a_straight_line(pieces: list[str]) -> None:
     assert twice <= 2.2 * once + 200, pattern
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=8))
 def test_steps_of_a_body_do_not_grow(pieces: list[str]) -> None:
     """A body is cut before it is searched."""
@@ -74,10 +74,11 @@ def test_steps_of_a_body_do_not_grow(pieces: list[str]) -> None:
     for shape in shapes:
         small = shape(3_000)
         large = shape(30_000)
-        _describe_body(small)  # names are judged once
+        for body in (small, large):
+            _describe_body(body)  # names are judged once
         few = count_steps(partial(_describe_body, small))
         many = count_steps(partial(_describe_body, large))
-        assert many <= 1.2 * few + 200
+        assert many <= 1.2 * few
 
 
 def patterns() -> Iterator[Any]:
